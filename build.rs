@@ -1,0 +1,20 @@
+//! Compiles the `.proto` files with protox: no protoc has to be installed.
+
+use prost::Message as _;
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files: Vec<PathBuf> = std::fs::read_dir("proto/tokenregistry/v1")?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    let descriptors = protox::compile(&files, ["proto"])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .codec_path("crate::grpc::codec::RegistryCodec")
+        // Messages may carry one-time values and user agents: none of them may end in a log by `{:?}`.
+        .skip_debug(["."])
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Around every call: a request id, one log line with method, outcome and duration, and the transport's own refusals
+//! put into the contract's words.
+
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderName, HeaderValue, Request, Response};
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use super::status;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The word for an answer, put into its extensions by the method.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome(pub &'static str);
+
+/// The layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Observe;
+
+impl<S> Layer<S> for Observe {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed { inner }
+    }
+}
+
+/// A service under observation.
+#[derive(Debug, Clone)]
+pub struct Observed<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Observed<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let begun = Instant::now();
+        let id = request_id(&request);
+        let method = request.uri().path().trim_start_matches('/').to_owned();
+        let span = tracing::info_span!("call", request_id = id.to_str().unwrap_or_default(), %method);
+        let answering = self.inner.call(request).instrument(span.clone());
+        Box::pin(async move {
+            let mut response = answering.await?;
+            let refused = Status::from_header_map(response.headers()).filter(|s| s.code() != tonic::Code::Ok);
+            let refused = refused.map(|refused| match status::of_transport(&refused) {
+                None => refused,
+                Some(ours) => {
+                    response = ours.clone().into_http();
+                    ours
+                }
+            });
+            response.headers_mut().insert(REQUEST_ID, id);
+            let outcome = response.extensions().get::<Outcome>().map(|outcome| outcome.0);
+            span.in_scope(|| log(&method, refused.as_ref(), outcome, begun));
+            Ok(response)
+        })
+    }
+}
+
+/// The caller's request id if it is one to log, else a new one.
+fn request_id(request: &Request<Body>) -> HeaderValue {
+    let given = request
+        .headers()
+        .get(REQUEST_ID)
+        .filter(|id| id.len() <= 128 && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic));
+    given.cloned().unwrap_or_else(|| {
+        let mut id = String::with_capacity(32);
+        let _ = write!(id, "{:032x}", rand::random::<u128>());
+        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"))
+    })
+}
+
+/// One line a call. Questions come by the thousand and change nothing: they show at `debug`.
+fn log(method: &str, refused: Option<&Status>, outcome: Option<&'static str>, begun: Instant) {
+    let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let Some(refused) = refused else {
+        let outcome = outcome.unwrap_or("OK");
+        if is_question(method) {
+            tracing::debug!(outcome, duration_us, "answered");
+        } else {
+            tracing::info!(outcome, duration_us, "answered");
+        }
+        return;
+    };
+    let code = refused.code();
+    let reason = status::reason(refused).unwrap_or_default();
+    match code {
+        tonic::Code::Internal | tonic::Code::Unknown | tonic::Code::DataLoss => {
+            tracing::error!(outcome = reason, ?code, duration_us, "failed");
+        }
+        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => {
+            tracing::warn!(outcome = reason, ?code, duration_us, "failed");
+        }
+        _ => tracing::info!(outcome = reason, ?code, duration_us, "refused"),
+    }
+}
+
+fn is_question(method: &str) -> bool {
+    let name = method.rsplit('/').next().unwrap_or_default();
+    ["Check", "BatchCheck", "Get", "List", "Watch", "ServerReflection"]
+        .iter()
+        .any(|question| name.starts_with(question))
+}

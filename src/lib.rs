@@ -1,0 +1,35 @@
+//! token-registry: the refresh-token whitelist, the one-time tokens and the API keys of an authentication system,
+//! over gRPC, in PostgreSQL.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`config`] | one struct; flags, environment, file |
+//! | [`cli`] | the commands of the binary |
+//! | [`server`] | runs the registry on a listener until it is told to stop |
+//! | [`grpc`] | one file a service: message in, domain call, message out |
+//! | [`registry`] | the domain: types, states and rules, without gRPC or SQL |
+//! | [`store`] | PostgreSQL: the pool, the schema, every statement |
+//! | [`client_info`] | user agents and addresses |
+//! | `embedded` | the zero-install development database (feature `embedded`) |
+//! | [`telemetry`] | logs |
+//! | [`proto`] | the messages, generated from `proto/` |
+
+pub mod cli;
+pub mod client_info;
+pub mod config;
+#[cfg(feature = "embedded")]
+pub mod embedded;
+pub mod grpc;
+pub mod registry;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+
+/// The messages and services of package `tokenregistry.v1`, generated from `proto/`.
+#[allow(missing_docs, clippy::pedantic)] // generated: the comments are the .proto files'
+pub mod proto {
+    tonic::include_proto!("tokenregistry.v1");
+
+    /// The compiled `.proto` files, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}

@@ -1,0 +1,53 @@
+//! The configured limits that the rules apply.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::identifiers::Purpose;
+use crate::config::{Config, GenericTokenPolicy};
+
+/// Limits and windows, as configured.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Longest and default absolute lifetime of a session.
+    pub session_lifetime: Duration,
+    /// Longest and default time without a rotation.
+    pub idle_timeout: Duration,
+    /// Longest and default grace of a predecessor.
+    pub rotation_grace: Duration,
+    /// How long a rotation's own pair may come again.
+    pub retry_window: Duration,
+    /// How many sessions of a user may live.
+    pub max_sessions_per_user: u32,
+    /// Whether users must be created before anything of theirs.
+    pub require_known_users: bool,
+    default_policy: GenericTokenPolicy,
+    policies: BTreeMap<String, GenericTokenPolicy>,
+}
+
+impl Limits {
+    /// The policy of one-time tokens of a purpose.
+    #[must_use]
+    pub fn policy(&self, purpose: &Purpose) -> &GenericTokenPolicy {
+        self.policies.get(purpose.as_str()).unwrap_or(&self.default_policy)
+    }
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        Self {
+            session_lifetime: config.session_lifetime,
+            idle_timeout: config.idle_timeout,
+            rotation_grace: config.rotation_grace,
+            retry_window: config.retry_window,
+            max_sessions_per_user: config.max_sessions_per_user,
+            require_known_users: config.require_known_users,
+            default_policy: config.generic_tokens.clone(),
+            policies: config
+                .purposes
+                .keys()
+                .map(|purpose| (purpose.clone(), config.policy(purpose)))
+                .collect(),
+        }
+    }
+}

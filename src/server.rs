@@ -1,0 +1,142 @@
+//! Runs the registry on a listener until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::config::Config;
+use crate::grpc::{Health, Observe, Registry};
+use crate::proto;
+use crate::store::{Store, StoreError};
+
+/// Why the registry can't run, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The database is one that the registry can't be right on, or its settings are wrong.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network failed.
+    #[error("the server can't go on: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The reflection service can't be built: a fault of ours.
+    #[error("the reflection service can't be built: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Runs the registry until `shutdown` comes, then finishes what is under way.
+///
+/// The listener is served at once: while the database can't be reached, health says `NOT_SERVING` and calls are refused
+/// as unavailable.
+///
+/// # Errors
+/// The database is one that no waiting makes right, or the network failed.
+pub async fn run(
+    listener: TcpListener,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServerError> {
+    run_with_ready(listener, config, shutdown, || {}).await
+}
+
+/// [`run`], which tells when the database was reached and its schema is right.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_ready(
+    listener: TcpListener,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<(), ServerError> {
+    let store = Arc::new(Store::new(&config)?);
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let health = Health::starting(reporter).await;
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = router(&store, &config)?.add_service(health_service).serve_with_incoming_shutdown(
+        TcpIncoming::from(listener).with_nodelay(Some(true)),
+        async {
+            let _ = stopped.await;
+        },
+    );
+    let mut serving = std::pin::pin!(serving);
+    let mut shutdown = std::pin::pin!(shutdown);
+
+    let opening = async {
+        open(&store, &config).await?;
+        ready();
+        health.follow(&store).await;
+        Ok::<(), StoreError>(())
+    };
+    tokio::select! {
+        served = &mut serving => return Ok(served?),
+        opened = opening => opened?,
+        () = &mut shutdown => {}
+    }
+
+    tracing::info!("stopping: finishing what is under way");
+    health.draining().await;
+    let _ = stop.send(());
+    // A peer that holds its connection open and says nothing must not hold up the end.
+    if let Ok(served) = tokio::time::timeout(config.shutdown_timeout, serving).await {
+        served?;
+        tracing::info!("stopped");
+    } else {
+        tracing::warn!("stopped; some connections were still open after {:?}", config.shutdown_timeout);
+    }
+    Ok(())
+}
+
+fn router(
+    store: &Arc<Store>,
+    config: &Config,
+) -> Result<
+    tonic::transport::server::Router<tower::layer::util::Stack<Observe, tower::layer::util::Identity>>,
+    ServerError,
+> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let registry = Registry::new(Arc::clone(store), config);
+    // What one hostile or slow connection can take from the others is bounded.
+    Ok(Server::builder()
+        .layer(Observe)
+        .max_concurrent_streams(256)
+        .http2_max_local_error_reset_streams(Some(256))
+        .http2_max_pending_accept_reset_streams(Some(20))
+        .http2_max_header_list_size(16 * 1024)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .add_routes(registry.routes())
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?))
+}
+
+/// Opens the store, waiting for the database as long as it takes.
+async fn open(store: &Store, config: &Config) -> Result<(), StoreError> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match store.open(config).await {
+            Ok(migrated) if migrated.from == migrated.to => {
+                tracing::info!(schema = migrated.to, "the schema is up to date");
+                return Ok(());
+            }
+            Ok(migrated) => {
+                tracing::info!(from = migrated.from, to = migrated.to, "the schema was migrated");
+                return Ok(());
+            }
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "waiting for the database");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

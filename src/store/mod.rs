@@ -1,0 +1,119 @@
+//! PostgreSQL: where the registry's rows are, and every statement that touches them.
+//!
+//! One Rust file a table, one `.sql` file a statement under `statements/`. The rules are the domain's
+//! ([`crate::registry`]); what is decided here is how a rule becomes one conditional write that holds under races.
+
+mod call;
+mod connection;
+mod generic_tokens;
+mod migrate;
+mod pool;
+mod rows;
+mod sessions;
+mod startup;
+mod statements;
+mod users;
+
+use std::sync::{Arc, OnceLock};
+
+use crate::config::Config;
+use crate::registry::secrets::ServerKeys;
+use crate::registry::{Failure, Limits};
+
+pub use call::Call;
+use connection::{Connection, StatementError};
+pub use migrate::Migrated;
+use pool::Pool;
+pub use sessions::{ListedSessions, SessionQuery};
+pub use startup::{StoreError, migrate};
+pub use statements::{ALL as STATEMENTS, Statement};
+pub use users::CredentialChange;
+
+/// The registry's rows. Replicas share nothing but the database.
+pub struct Store {
+    pool: Pool,
+    limits: Limits,
+    /// Known once the database is reached and its schema is right; until then nothing is answered.
+    keys: OnceLock<ServerKeys>,
+}
+
+/// How often a call that the database itself turned away (a lock, a deadlock) is tried before it is called overload.
+const ATTEMPTS: usize = 5;
+
+/// Whether losing the connection in the midst of a piece of work leaves its effect unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It only reads.
+    Reads,
+    /// It may have written.
+    Writes,
+}
+
+impl Store {
+    /// A store on the configured database. Connects to nothing yet: see [`Store::open`].
+    ///
+    /// # Errors
+    /// The database URL is missing or wrong.
+    pub fn new(config: &Config) -> Result<Self, StoreError> {
+        Ok(Self { pool: Pool::new(config)?, limits: Limits::from(config), keys: OnceLock::new() })
+    }
+
+    /// The configured limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The server's keys.
+    ///
+    /// # Errors
+    /// The database has not been reached yet.
+    pub fn keys(&self) -> Result<&ServerKeys, Failure> {
+        self.keys.get().ok_or(Failure::DatabaseUnavailable)
+    }
+
+    /// Does a piece of work on a connection, again when the database certainly did nothing of it.
+    async fn run<T, F>(
+        &self,
+        call: &Call,
+        effect: Effect,
+        work: impl Fn(Arc<Connection>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, StatementError>>,
+    {
+        self.keys()?;
+        for _ in 0..ATTEMPTS {
+            let connection = Arc::new(self.pool.connection(call).await?);
+            if effect == Effect::Writes {
+                call.mark_sent();
+            }
+            match work(Arc::clone(&connection)).await {
+                Ok(done) => return Ok(done),
+                Err(StatementError::Refused(failure)) => return Err(failure),
+                Err(StatementError::TurnedAway) => call.mark_not_applied(),
+                Err(StatementError::Stale) => {
+                    call.mark_not_applied();
+                    discard(connection);
+                }
+                Err(StatementError::Lost) => {
+                    discard(connection);
+                    return Err(match effect {
+                        Effect::Reads => Failure::DatabaseUnavailable,
+                        Effect::Writes => Failure::OutcomeUnknown,
+                    });
+                }
+                Err(StatementError::Unable) => return Err(Failure::DatabaseUnavailable),
+                Err(StatementError::Fault(text)) => return Err(Failure::Fault(text)),
+            }
+        }
+        Err(Failure::Overloaded)
+    }
+}
+
+/// Keeps a connection from going back to the pool: work that has ended was its only other holder.
+fn discard(connection: Arc<Connection>) {
+    if let Some(connection) = Arc::into_inner(connection) {
+        connection.discard();
+    }
+}

@@ -1,0 +1,203 @@
+//! What is selected, and how it becomes the domain's types: each list of columns beside the code that reads it, since
+//! columns are read by position.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, ToSql};
+
+use super::StatementError;
+use crate::client_info::ClientInfo;
+use crate::registry::generic_token::Window;
+use crate::registry::session::{Life, RevocationReason};
+use crate::registry::{GenericToken, Session, User};
+
+/// Reads a row's columns from left to right.
+pub(super) struct Columns<'a> {
+    row: &'a Row,
+    next: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// From this column on.
+    pub(super) fn from(row: &'a Row, first: usize) -> Self {
+        Self { row, next: first }
+    }
+
+    /// The next column.
+    pub(super) fn next<T: FromSql<'a>>(&mut self) -> Result<T, StatementError> {
+        let value = self.row.try_get(self.next)?;
+        self.next += 1;
+        Ok(value)
+    }
+}
+
+/// Read by [`client`].
+pub(super) const CLIENT_COLUMNS: &str = "ip, is_mobile, is_tablet, is_pc, is_bot, browser, browser_version, os, os_version, \
+     device, device_brand, device_model";
+/// Sent as [`client_params`].
+pub(super) const CLIENT_VALUES_FROM_9: &str = "$9::inet, $10::boolean, $11::boolean, $12::boolean, $13::boolean, $14::varchar, $15::varchar, $16::varchar, \
+     $17::varchar, $18::varchar, $19::varchar, $20::varchar";
+/// Sent as [`client_params`]: a rotation that tells a client replaces it whole.
+pub(super) const CLIENT_SET_FROM_9: &str = "\
+  ip = case when s.jti = $3 and $8 then $9::inet else s.ip end,
+  is_mobile = case when s.jti = $3 and $8 then $10::boolean else s.is_mobile end,
+  is_tablet = case when s.jti = $3 and $8 then $11::boolean else s.is_tablet end,
+  is_pc = case when s.jti = $3 and $8 then $12::boolean else s.is_pc end,
+  is_bot = case when s.jti = $3 and $8 then $13::boolean else s.is_bot end,
+  browser = case when s.jti = $3 and $8 then $14::varchar else s.browser end,
+  browser_version = case when s.jti = $3 and $8 then $15::varchar else s.browser_version end,
+  os = case when s.jti = $3 and $8 then $16::varchar else s.os end,
+  os_version = case when s.jti = $3 and $8 then $17::varchar else s.os_version end,
+  device = case when s.jti = $3 and $8 then $18::varchar else s.device end,
+  device_brand = case when s.jti = $3 and $8 then $19::varchar else s.device_brand end,
+  device_model = case when s.jti = $3 and $8 then $20::varchar else s.device_model end";
+
+/// A client as parameters, in the order of [`CLIENT_COLUMNS`].
+pub(super) fn client_params(client: &ClientInfo) -> [&(dyn ToSql + Sync); 12] {
+    [
+        &client.ip,
+        &client.is_mobile,
+        &client.is_tablet,
+        &client.is_pc,
+        &client.is_bot,
+        &client.browser,
+        &client.browser_version,
+        &client.os,
+        &client.os_version,
+        &client.device,
+        &client.device_brand,
+        &client.device_model,
+    ]
+}
+
+fn client(columns: &mut Columns<'_>) -> Result<ClientInfo, StatementError> {
+    Ok(ClientInfo {
+        ip: columns.next::<Option<IpAddr>>()?,
+        is_mobile: columns.next()?,
+        is_tablet: columns.next()?,
+        is_pc: columns.next()?,
+        is_bot: columns.next()?,
+        browser: columns.next()?,
+        browser_version: columns.next()?,
+        os: columns.next()?,
+        os_version: columns.next()?,
+        device: columns.next()?,
+        device_brand: columns.next()?,
+        device_model: columns.next()?,
+    })
+}
+
+/// Whether a session's user is active. Of a live session it is known, without a look: an inactive user has none.
+pub(super) const USER_ACTIVE_OF_SESSION: &str = "case when {live} then true else (select u.active from users u where u.user_id = s.user_id) end as user_active";
+
+/// Read by [`session`].
+pub(super) const SESSION: &str = "\
+  s.id, s.user_id, s.session, s.jti, s.previous_jti, s.created, s.session_created,
+  extract(epoch from s.rotation_grace)::double precision as rotation_grace, s.rotations, s.grace_count,
+  s.revoked_at, s.revocation_reason, s.ip, s.is_mobile, s.is_tablet, s.is_pc, s.is_bot, s.browser, s.browser_version,
+  s.os, s.os_version, s.device, s.device_brand, s.device_model, s.enabled, s.session_expires, s.idle_expires,
+  {user_active},
+  clock_timestamp() as as_of";
+
+/// A session that begins at a column.
+pub(super) fn session(row: &Row, first: usize) -> Result<Session, StatementError> {
+    let mut c = Columns::from(row, first);
+    let (id, user_id, session, jti, previous_jti) = (c.next()?, c.next()?, c.next()?, c.next()?, c.next()?);
+    let (created, session_created) = (c.next()?, c.next()?);
+    let rotation_grace = Duration::try_from_secs_f64(c.next()?).unwrap_or_default();
+    let (rotations, grace_count) = (c.next()?, c.next()?);
+    let (revoked_at, reason) = (c.next::<Option<_>>()?, c.next::<Option<i16>>()?);
+    let reason = reason.and_then(|number| RevocationReason::from_number(number.into()));
+    let client = client(&mut c)?;
+    let life = Life {
+        enabled: c.next()?,
+        session_expires: c.next()?,
+        idle_expires: c.next()?,
+        revoked: revoked_at.is_some(),
+        user_active: c.next()?,
+        as_of: c.next()?,
+    };
+    Ok(Session {
+        id,
+        user_id,
+        session,
+        jti,
+        previous_jti,
+        created,
+        session_created,
+        rotation_grace,
+        rotations,
+        grace_count,
+        revocation: revoked_at.map(|at| (at, reason.unwrap_or_default())),
+        client,
+        life,
+    })
+}
+
+/// What decides whether a session is live, as `session/check.sql` selects it; `None` if there is no such session.
+pub(super) fn life(row: &Row, first: usize) -> Result<Option<Life>, StatementError> {
+    let mut c = Columns::from(row, first);
+    let Some(enabled) = c.next()? else {
+        return Ok(None);
+    };
+    let (session_expires, idle_expires, revoked, as_of, user_active) =
+        (c.next()?, c.next()?, c.next()?, c.next()?, c.next()?);
+    Ok(Some(Life { enabled, session_expires, idle_expires, revoked, user_active, as_of }))
+}
+
+/// Read by [`generic_token`].
+pub(super) const GENERIC_TOKEN: &str = "\
+  t.id, t.user_id, t.purpose, t.is_code, t.digest, t.challenge, t.created, t.expires, t.attempts, t.max_attempts,
+  t.consumed_at, t.consumption_id, t.revoked_at is not null as revoked, t.ip, t.is_mobile, t.is_tablet, t.is_pc,
+  t.is_bot, t.browser, t.browser_version, t.os, t.os_version, t.device, t.device_brand, t.device_model,
+  case when {unspent} then true else (select u.active from users u where u.user_id = t.user_id) end as user_active,
+  clock_timestamp() as as_of";
+
+/// How many columns [`GENERIC_TOKEN`] has.
+pub(super) const GENERIC_TOKEN_WIDTH: usize = 27;
+
+/// A one-time token that begins at the first column.
+pub(super) fn generic_token(row: &Row) -> Result<GenericToken, StatementError> {
+    let mut c = Columns::from(row, 0);
+    let (id, user_id, purpose, is_code, digest, challenge) =
+        (c.next()?, c.next()?, c.next()?, c.next()?, c.next()?, c.next()?);
+    let (created, expires, attempts, max_attempts) = (c.next()?, c.next()?, c.next()?, c.next()?);
+    let (consumed_at, consumption_id) = (c.next::<Option<_>>()?, c.next()?);
+    Ok(GenericToken {
+        id,
+        user_id,
+        purpose,
+        is_code,
+        digest,
+        challenge,
+        created,
+        expires,
+        attempts,
+        max_attempts,
+        consumption: consumed_at.map(|at| (at, consumption_id)),
+        revoked: c.next()?,
+        client: client(&mut c)?,
+        user_active: c.next()?,
+        as_of: c.next()?,
+    })
+}
+
+/// A window of guesses, as the statements that lock `generic_state` answer it.
+pub(super) fn window(row: &Row) -> Result<Window, StatementError> {
+    let mut c = Columns::from(row, 0);
+    Ok(Window { attempts: c.next()?, started: c.next()?, as_of: c.next()? })
+}
+
+/// Read by [`user`].
+pub(super) const USER: &str = "u.user_id, u.active, u.credential_version, u.created";
+
+/// How many columns [`USER`] has.
+pub(super) const USER_WIDTH: usize = 4;
+
+/// A user that begins at the first column.
+pub(super) fn user(row: &Row) -> Result<User, StatementError> {
+    let mut c = Columns::from(row, 0);
+    Ok(User { user_id: c.next()?, active: c.next()?, credential_version: c.next()?, created: c.next()? })
+}

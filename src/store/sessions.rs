@@ -1,0 +1,362 @@
+//! Sessions: opened, rotated, asked about, listed and ended.
+
+use super::connection::{Connection, Params, StatementError, begin_bulk};
+use super::rows::{client_params, life, session};
+use super::statements::{
+    SESSION_ADD, SESSION_CHECK, SESSION_CHECK_BATCH, SESSION_COUNT_LIVE, SESSION_GET, SESSION_LIST,
+    SESSION_REVOKE, SESSION_REVOKE_ALL, SESSION_REVOKE_OLDEST, SESSION_ROTATE, SESSION_SET_ENABLED,
+    USER_CREATE, USER_LOCK,
+};
+use super::{ATTEMPTS, Call, Effect, Store};
+use crate::client_info::ClientInfo;
+use crate::registry::page::AfterSession;
+use crate::registry::session::{
+    Explanation, Life, Opening, RevocationReason, Rotation, RotationOutcome, Written,
+};
+use crate::registry::{Failure, Refusal, Session, SessionName, TokenState, UserId};
+
+/// Which of a user's sessions to list.
+#[derive(Debug)]
+pub struct SessionQuery {
+    /// Whose.
+    pub user_id: UserId,
+    /// Only those in this state.
+    pub state: Option<TokenState>,
+    /// Only those after this one.
+    pub after: Option<AfterSession>,
+    /// At most so many.
+    pub page_size: usize,
+}
+
+/// A page of sessions.
+#[derive(Debug)]
+pub struct ListedSessions {
+    /// The sessions, newest first.
+    pub sessions: Vec<Session>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<AfterSession>,
+}
+
+impl Store {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// The refusals of `AddRefreshToken`, in the contract's order.
+    pub async fn add_session(&self, call: &Call, opening: &Opening) -> Result<Session, Failure> {
+        let create_user = opening.credential_version.is_none() && !self.limits.require_known_users;
+        let session = self
+            .run(call, Effect::Writes, |c| async move {
+                for _ in 0..ATTEMPTS {
+                    match add(&c, opening).await? {
+                        Added::Opened(session) | Added::Known(session) => return Ok(*session),
+                        Added::NoUser if create_user => {
+                            c.run(&USER_CREATE, &[&opening.user_id.as_str()]).await?;
+                        }
+                        Added::NoUser => return Err(Refusal::UserNotFound.into()),
+                        Added::Refused(refusal) => return Err(refusal.into()),
+                        Added::Again => {}
+                    }
+                }
+                Err(StatementError::TurnedAway)
+            })
+            .await?;
+        // The session is open, whatever becomes of this; who opens the next one tries again.
+        if let Err(failure) = self.hold_session_limit(call, &opening.user_id).await {
+            tracing::warn!(?failure, "the oldest sessions of a user stay for now");
+        }
+        Ok(session)
+    }
+
+    /// Ends a user's oldest sessions beyond the limit.
+    ///
+    /// Counted after the new session is committed, so that of several who open sessions at once the last one sees
+    /// all of them.
+    async fn hold_session_limit(&self, call: &Call, user_id: &UserId) -> Result<(), Failure> {
+        let limit = i64::from(self.limits.max_sessions_per_user);
+        let user_id = user_id.as_str();
+        self.run(call, Effect::Writes, |c| async move {
+            let counted = c.row(&SESSION_COUNT_LIVE, &[&user_id, &(limit + 1)]).await?;
+            let live: i64 = counted.map_or(Ok(0), |row| row.try_get(0))?;
+            if live > limit {
+                c.transaction(
+                    &begin_bulk(self.pool.bulk_timeout()),
+                    [(&USER_LOCK, &[&user_id]), (&SESSION_REVOKE_OLDEST, &[&user_id, &limit])],
+                )
+                .await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Rotates a session's refresh token.
+    ///
+    /// # Errors
+    /// The refusals of `RotateRefreshToken`, in the contract's order.
+    pub async fn rotate(
+        &self,
+        call: &Call,
+        rotation: &Rotation,
+    ) -> Result<(Session, RotationOutcome), Failure> {
+        self.run(call, Effect::Writes, |c| async move {
+            for _ in 0..ATTEMPTS {
+                if let Some(row) = self.rotate_once(&c, rotation).await? {
+                    return match rotation.written(&row) {
+                        Written::Answered(outcome) => Ok((row, outcome)),
+                        Written::Replayed => Err(Refusal::TokenReplayed.into()),
+                    };
+                }
+                let row = get(&c, &rotation.user_id, &rotation.session).await?;
+                match (rotation.explain(row.as_ref(), &self.limits), row) {
+                    (Explanation::Retried, Some(row)) => return Ok((row, RotationOutcome::Retried)),
+                    (Explanation::Refused(refusal), _) => return Err(refusal.into()),
+                    (Explanation::NewJtiWasPrevious, _) => {
+                        return Err(Failure::invalid("new_jti", "must not be the jti before this one").into());
+                    }
+                    (Explanation::Again | Explanation::Retried, _) => {}
+                }
+            }
+            Err(StatementError::TurnedAway)
+        })
+        .await
+    }
+
+    /// The conditional write of a rotation; `None` if it changed nothing.
+    async fn rotate_once(
+        &self,
+        c: &Connection,
+        rotation: &Rotation,
+    ) -> Result<Option<Session>, StatementError> {
+        let not_told = ClientInfo::default();
+        let (user_id, name) = (rotation.user_id.as_str(), rotation.session.as_str());
+        let (jti, new_jti) = (rotation.jti.as_str(), rotation.new_jti.as_str());
+        let grace = self.limits.rotation_grace.as_secs_f64();
+        let retry = self.limits.retry_window.as_secs_f64();
+        let idle = self.limits.idle_timeout.as_secs_f64();
+        let told = rotation.client.is_some();
+        let mut params: Vec<_> = Vec::with_capacity(20);
+        let first: Params<'_> = &[&user_id, &name, &jti, &new_jti, &grace, &retry, &idle, &told];
+        params.extend_from_slice(first);
+        params.extend(client_params(rotation.client.as_ref().unwrap_or(&not_told)));
+        let row = c.row(&SESSION_ROTATE, &params).await?;
+        row.map(|row| session(&row, 0)).transpose()
+    }
+
+    /// Reads a session; `None` if there is none.
+    ///
+    /// # Errors
+    /// Only of the database.
+    pub async fn session(
+        &self,
+        call: &Call,
+        user_id: &UserId,
+        name: &SessionName,
+    ) -> Result<Option<Session>, Failure> {
+        self.run(call, Effect::Reads, |c| async move { get(&c, user_id, name).await }).await
+    }
+
+    /// Reads what decides whether a session is live; `None` if there is none.
+    ///
+    /// # Errors
+    /// Only of the database.
+    pub async fn check_session(
+        &self,
+        call: &Call,
+        user_id: &UserId,
+        name: &SessionName,
+    ) -> Result<Option<Life>, Failure> {
+        self.run(call, Effect::Reads, |c| async move {
+            let row = c.row(&SESSION_CHECK, &[&user_id.as_str(), &name.as_str()]).await?;
+            row.map_or(Ok(None), |row| life(&row, 0))
+        })
+        .await
+    }
+
+    /// [`Self::check_session`] of many, in order.
+    ///
+    /// # Errors
+    /// Only of the database.
+    pub async fn check_sessions(
+        &self,
+        call: &Call,
+        questions: &[(UserId, SessionName)],
+    ) -> Result<Vec<Option<Life>>, Failure> {
+        let (users, names): (Vec<_>, Vec<_>) =
+            questions.iter().map(|(user_id, name)| (user_id.as_str(), name.as_str())).unzip();
+        let (users, names) = (&users, &names);
+        self.run(call, Effect::Reads, |c| async move {
+            let done = c.run(&SESSION_CHECK_BATCH, &[users, names]).await?;
+            let mut answers = vec![None; questions.len()];
+            for row in &done.rows {
+                let n: i64 = row.try_get(0)?;
+                let place = usize::try_from(n - 1).ok().and_then(|n| answers.get_mut(n));
+                if let Some(answer) = place {
+                    *answer = life(row, 1)?;
+                }
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
+    /// Lists a user's sessions, newest first.
+    ///
+    /// # Errors
+    /// Only of the database.
+    pub async fn list_sessions(&self, call: &Call, query: &SessionQuery) -> Result<ListedSessions, Failure> {
+        let user_id = query.user_id.as_str();
+        // One more than the page tells whether there is another page.
+        let wanted = query.page_size + 1;
+        self.run(call, Effect::Reads, |c| async move {
+            let mut sessions = Vec::new();
+            let mut after = query.after.clone();
+            loop {
+                let created = after.as_ref().map(|after| after.session_created);
+                let name = after.as_ref().map(|after| after.session.as_str());
+                let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
+                let done = c.run(&SESSION_LIST, &[&user_id, &created, &name, &limit]).await?;
+                for row in &done.rows {
+                    let session = session(row, 0)?;
+                    after = Some(place_of(&session));
+                    if query.state.is_none_or(|state| state == session.life.state()) {
+                        sessions.push(session);
+                    }
+                }
+                if sessions.len() >= wanted || done.rows.len() < wanted {
+                    break;
+                }
+            }
+            let has_more = sessions.len() > query.page_size;
+            sessions.truncate(query.page_size);
+            let next = sessions.last().filter(|_| has_more).map(place_of);
+            Ok(ListedSessions { sessions, next })
+        })
+        .await
+    }
+
+    /// Switches a live session on or off.
+    ///
+    /// # Errors
+    /// The session is dead or not there.
+    pub async fn set_session_enabled(
+        &self,
+        call: &Call,
+        user_id: &UserId,
+        name: &SessionName,
+        enabled: bool,
+    ) -> Result<Session, Failure> {
+        self.run(call, Effect::Writes, |c| async move {
+            let params: Params<'_> = &[&user_id.as_str(), &name.as_str(), &enabled];
+            if let Some(row) = c.row(&SESSION_SET_ENABLED, params).await? {
+                return session(&row, 0);
+            }
+            let row = get(&c, user_id, name).await?;
+            Err(match row.map_or(Some(Refusal::SessionNotFound), |row| row.refusal_if_dead()) {
+                Some(refusal) => refusal.into(),
+                None => StatementError::TurnedAway,
+            })
+        })
+        .await
+    }
+
+    /// Ends a session; answers how many live ones that were.
+    ///
+    /// # Errors
+    /// Only of the database.
+    pub async fn revoke_session(
+        &self,
+        call: &Call,
+        user_id: &UserId,
+        name: &SessionName,
+        reason: RevocationReason,
+    ) -> Result<i64, Failure> {
+        self.run(call, Effect::Writes, |c| async move {
+            let params: Params<'_> = &[&user_id.as_str(), &name.as_str(), &reason.number()];
+            Ok(c.run(&SESSION_REVOKE, params).await?.affected)
+        })
+        .await
+    }
+
+    /// Ends a user's sessions, all or all but one; answers how many live ones that were.
+    ///
+    /// # Errors
+    /// Only of the database.
+    pub async fn revoke_user_sessions(
+        &self,
+        call: &Call,
+        user_id: &UserId,
+        except: Option<&SessionName>,
+        reason: RevocationReason,
+    ) -> Result<i64, Failure> {
+        let (user_id, except) = (user_id.as_str(), except.map(SessionName::as_str));
+        let _place = self.pool.bulk_place(call).await?;
+        self.run(call, Effect::Writes, |c| async move {
+            let [_, revoked] = c
+                .transaction(
+                    &begin_bulk(self.pool.bulk_timeout()),
+                    [
+                        (&USER_LOCK, &[&user_id]),
+                        (&SESSION_REVOKE_ALL, &[&user_id, &except, &reason.number()]),
+                    ],
+                )
+                .await?;
+            Ok(revoked.affected)
+        })
+        .await
+    }
+}
+
+/// What came of one attempt to open a session.
+enum Added {
+    Opened(Box<Session>),
+    /// The same session and jti, live: a retry.
+    Known(Box<Session>),
+    NoUser,
+    Refused(Refusal),
+    /// Something changed in between.
+    Again,
+}
+
+async fn add(c: &Connection, opening: &Opening) -> Result<Added, StatementError> {
+    let (user_id, name, jti) = (opening.user_id.as_str(), opening.session.as_str(), opening.jti.as_str());
+    let lifetime = opening.session_lifetime.as_secs_f64();
+    let (idle, grace) = (opening.idle_timeout.as_secs_f64(), opening.rotation_grace.as_secs_f64());
+    let version = opening.credential_version.as_ref().map(|version| version.as_str());
+    let first: Params<'_> = &[&user_id, &name, &jti, &opening.enabled, &lifetime, &idle, &grace, &version];
+    let mut params = first.to_vec();
+    params.extend(client_params(&opening.client));
+    let Some(row) = c.row(&SESSION_ADD, &params).await? else {
+        return Ok(Added::NoUser);
+    };
+    let (active, credentials_current): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+    if !active {
+        return Ok(Added::Refused(Refusal::UserInactive));
+    }
+    if !credentials_current {
+        return Ok(Added::Refused(Refusal::CredentialsChanged));
+    }
+    if row.try_get::<_, Option<i64>>(2)?.is_some() {
+        return Ok(Added::Opened(Box::new(session(&row, 2)?)));
+    }
+    Ok(match get(c, &opening.user_id, &opening.session).await? {
+        None => Added::Again,
+        Some(known) if known.jti != jti => Added::Refused(Refusal::SessionExists),
+        Some(known) => match known.refusal_if_dead() {
+            Some(refusal) => Added::Refused(refusal),
+            None => Added::Known(Box::new(known)),
+        },
+    })
+}
+
+async fn get(
+    c: &Connection,
+    user_id: &UserId,
+    name: &SessionName,
+) -> Result<Option<Session>, StatementError> {
+    let row = c.row(&SESSION_GET, &[&user_id.as_str(), &name.as_str()]).await?;
+    row.map(|row| session(&row, 0)).transpose()
+}
+
+fn place_of(session: &Session) -> AfterSession {
+    AfterSession { session_created: session.session_created, session: session.session.clone() }
+}

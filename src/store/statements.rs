@@ -1,0 +1,109 @@
+//! Every statement of the registry: one `.sql` file each, with the few phrases that several share written once here.
+
+use std::sync::OnceLock;
+
+use super::rows;
+
+/// A statement with its phrases filled in. A test prepares each against the migrated schema.
+pub struct Statement {
+    /// Its file under `statements/`.
+    pub name: &'static str,
+    template: &'static str,
+    sql: OnceLock<String>,
+}
+
+/// The phrases that statements share: `{name}` in a file stands for the text here. Filled in from first to last, so a
+/// phrase may hold those below it.
+const PHRASES: &[(&str, &str)] = &[
+    ("{session}", rows::SESSION),
+    ("{generic}", rows::GENERIC_TOKEN),
+    ("{user}", rows::USER),
+    ("{user_active}", rows::USER_ACTIVE_OF_SESSION),
+    ("{client_columns}", rows::CLIENT_COLUMNS),
+    ("{client_values_from_9}", rows::CLIENT_VALUES_FROM_9),
+    ("{client_set_if_rotated_and_8_from_9}", rows::CLIENT_SET_FROM_9),
+    (
+        "{live}",
+        "(s.revoked_at is null and s.session_expires > clock_timestamp() and s.idle_expires > clock_timestamp())",
+    ),
+    (
+        "{within_grace}",
+        "coalesce(s.previous_jti = $3 and s.created > statement_timestamp() \
+         - least(s.rotation_grace, make_interval(secs => $5)), false)",
+    ),
+    (
+        "{within_retry}",
+        "coalesce(s.previous_jti = $3 and s.jti = $4 and s.created > statement_timestamp() \
+         - greatest(make_interval(secs => $6), least(s.rotation_grace, make_interval(secs => $5))), false)",
+    ),
+    ("{unspent}", "(t.consumed_at is null and t.revoked_at is null and t.expires > clock_timestamp())"),
+    (
+        "{claimable}",
+        "(t.consumed_at is null and t.revoked_at is null and t.expires > clock_timestamp() \
+         and (not t.is_code or t.attempts < t.max_attempts))",
+    ),
+];
+
+impl Statement {
+    const fn new(name: &'static str, template: &'static str) -> Self {
+        Self { name, template, sql: OnceLock::new() }
+    }
+
+    /// The statement's text, as it is sent.
+    pub fn sql(&self) -> &str {
+        self.sql.get_or_init(|| {
+            PHRASES.iter().fold(self.template.to_owned(), |sql, (name, phrase)| sql.replace(name, phrase))
+        })
+    }
+}
+
+macro_rules! statements {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub(super) static $name: Statement = Statement::new($file, include_str!(concat!("statements/", $file)));)*
+        /// All of them.
+        pub static ALL: &[&Statement] = &[$(&$name),*];
+    };
+}
+
+statements! {
+    SESSION_ADD = "session/add.sql";
+    SESSION_ROTATE = "session/rotate.sql";
+    SESSION_GET = "session/get.sql";
+    SESSION_CHECK = "session/check.sql";
+    SESSION_CHECK_BATCH = "session/check_batch.sql";
+    SESSION_LIST = "session/list.sql";
+    SESSION_SET_ENABLED = "session/set_enabled.sql";
+    SESSION_REVOKE = "session/revoke.sql";
+    SESSION_REVOKE_ALL = "session/revoke_all.sql";
+    SESSION_COUNT_LIVE = "session/count_live.sql";
+    SESSION_REVOKE_OLDEST = "session/revoke_oldest.sql";
+    SESSION_DELETE_ALL = "session/delete_all.sql";
+    USER_CREATE = "user/create.sql";
+    USER_GET = "user/get.sql";
+    USER_GET_WITH_COUNTS = "user/get_with_counts.sql";
+    USER_LOCK_SHARED = "user/lock_shared.sql";
+    USER_LOCK = "user/lock.sql";
+    USER_LOCK_FOR_DELETE = "user/lock_for_delete.sql";
+    USER_SET_ACTIVE = "user/set_active.sql";
+    USER_MOVE_CREDENTIAL_VERSION = "user/move_credential_version.sql";
+    USER_FIND_CREDENTIAL_CHANGE = "user/find_credential_change.sql";
+    USER_RECORD_CREDENTIAL_CHANGE = "user/record_credential_change.sql";
+    USER_FORGET_CREDENTIAL_CHANGES = "user/forget_credential_changes.sql";
+    USER_DELETE = "user/delete.sql";
+    GENERIC_LOCK_STATE_FOR_ISSUE = "generic/lock_state_for_issue.sql";
+    GENERIC_FIND_REQUEST = "generic/find_request.sql";
+    GENERIC_REPLACE = "generic/replace.sql";
+    GENERIC_INSERT = "generic/insert.sql";
+    GENERIC_CONSUME_SECRET = "generic/consume_secret.sql";
+    GENERIC_FIND_SECRET = "generic/find_secret.sql";
+    GENERIC_LOCK_STATE_FOR_GUESS = "generic/lock_state_for_guess.sql";
+    GENERIC_CODES = "generic/codes.sql";
+    GENERIC_CLAIM_CODE = "generic/claim_code.sql";
+    GENERIC_CHARGE_CODE = "generic/charge_code.sql";
+    GENERIC_SET_WINDOW = "generic/set_window.sql";
+    GENERIC_LIST = "generic/list.sql";
+    GENERIC_REVOKE_ALL = "generic/revoke_all.sql";
+    GENERIC_DELETE_STATE = "generic/delete_state.sql";
+    GENERIC_DELETE_ALL = "generic/delete_all.sql";
+    SERVER_KEY = "server_key.sql";
+}

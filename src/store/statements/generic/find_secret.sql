@@ -1,0 +1,5 @@
+-- The newest token of a secret value.
+-- $1 digests that the value may be kept as, $2 purpose, $3 user_id (null: anyone's)
+select {generic} from generic_tokens t
+where t.digest = any ($1) and not t.is_code and t.purpose = $2 and ($3::text is null or t.user_id = $3)
+order by t.id desc limit 1

@@ -1,0 +1,41 @@
+//! Logs, to standard error: text for a person on a terminal, one JSON object a line for a machine.
+//!
+//! What is logged is up to the configuration alone; `RUST_LOG` is not read, so that a variable left over in a shell or
+//! an image doesn't make a server talk. No log line carries a secret, and a panic's line doesn't either.
+
+use std::io::{IsTerminal as _, stderr};
+use std::panic::PanicHookInfo;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Starts logging for the whole process and makes panics log lines. `filter` has the syntax of `EnvFilter`; what of it
+/// can't be understood is left out (the configuration has been checked before). Later calls change nothing.
+pub fn start(format: LogFormat, filter: &str) {
+    let terminal = stderr().is_terminal();
+    let filter = EnvFilter::builder().parse_lossy(filter);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let json = match format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let started = if json {
+        logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+    } else {
+        // https://no-color.org
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        logs.with_ansi(colour).try_init()
+    };
+    if started.is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Says where, and not what: a panic's message may have been made from a request, and with it from a secret.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    tracing::error!(%location, thread = thread.name().unwrap_or_default(), "panic; this is a bug in token-registry");
+}
