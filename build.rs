@@ -13,8 +13,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .codec_path("crate::grpc::codec::RegistryCodec")
-        // Messages may carry one-time values and user agents: none of them may end in a log by `{:?}`.
-        .skip_debug(["."])
+        // These carry one-time values and user agents: src/proto.rs gives them a `Debug` that doesn't show them.
+        .skip_debug([
+            ".tokenregistry.v1.ClientInfo",
+            ".tokenregistry.v1.IssueGenericTokenRequest",
+            ".tokenregistry.v1.IssueGenericTokenResponse",
+            ".tokenregistry.v1.ConsumeGenericTokenRequest",
+            ".tokenregistry.v1.CheckGenericTokenRequest",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -20,16 +20,8 @@ pub mod config;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod grpc;
+pub mod proto;
 pub mod registry;
 pub mod server;
 pub mod store;
 pub mod telemetry;
-
-/// The messages and services of package `tokenregistry.v1`, generated from `proto/`.
-#[allow(missing_docs, clippy::pedantic)] // generated: the comments are the .proto files'
-pub mod proto {
-    tonic::include_proto!("tokenregistry.v1");
-
-    /// The compiled `.proto` files, for reflection.
-    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-}

@@ -1,1 +1,5 @@
-//! The tests.
+//! The tests: each file a capability, all through a real server on a real PostgreSQL.
+
+mod support;
+
+mod rotation;

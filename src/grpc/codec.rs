@@ -64,7 +64,8 @@ fn field_of(description: &str) -> String {
         .filter(|(message, field)| !field.is_empty() && !message.contains(' ') && !field.contains(' '))
         .map(|(_, field)| field)
         .collect();
-    fields.join(".")
+    // Innermost first.
+    fields.into_iter().rev().collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]

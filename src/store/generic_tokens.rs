@@ -1,7 +1,7 @@
 //! One-time tokens: issued, claimed, asked about, listed and ended.
 
 use super::connection::{BEGIN, Connection, Params, StatementError, begin_bulk};
-use super::rows::{GENERIC_TOKEN_WIDTH, client_params, generic_token, window};
+use super::rows::{ClientParams, GENERIC_TOKEN_WIDTH, generic_token, window};
 use super::statements::{
     GENERIC_CHARGE_CODE, GENERIC_CLAIM_CODE, GENERIC_CODES, GENERIC_CONSUME_SECRET, GENERIC_FIND_REQUEST,
     GENERIC_FIND_SECRET, GENERIC_INSERT, GENERIC_LIST, GENERIC_LOCK_STATE_FOR_GUESS,
@@ -105,12 +105,11 @@ impl Store {
         let max_attempts = i32::try_from(issue.max_attempts).unwrap_or(i32::MAX);
         let first: Params<'_> =
             &[&user_id, &purpose, &is_code, &digest, &challenge, &request_id, &lifetime, &max_attempts];
-        let mut insert = first.to_vec();
-        insert.extend(client_params(&issue.client));
+        let client = ClientParams::of(&issue.client);
         let [_, inserted] = c
             .commit([
                 (&GENERIC_REPLACE, &[&user_id, &purpose, &issue.keep_existing, &digest]),
-                (&GENERIC_INSERT, &insert),
+                (&GENERIC_INSERT, &client.after(first)),
             ])
             .await?;
         let row = inserted.into_row().ok_or(StatementError::TurnedAway)?;

@@ -1,13 +1,13 @@
 //! What is selected, and how it becomes the domain's types: each list of columns beside the code that reads it, since
 //! columns are read by position.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql};
 
 use super::StatementError;
+use super::connection::Params;
 use crate::client_info::ClientInfo;
 use crate::registry::generic_token::Window;
 use crate::registry::session::{Life, RevocationReason};
@@ -36,12 +36,12 @@ impl<'a> Columns<'a> {
 /// Read by [`client`].
 pub(super) const CLIENT_COLUMNS: &str = "ip, is_mobile, is_tablet, is_pc, is_bot, browser, browser_version, os, os_version, \
      device, device_brand, device_model";
-/// Sent as [`client_params`].
-pub(super) const CLIENT_VALUES_FROM_9: &str = "$9::inet, $10::boolean, $11::boolean, $12::boolean, $13::boolean, $14::varchar, $15::varchar, $16::varchar, \
+/// Sent as [`ClientParams`].
+pub(super) const CLIENT_VALUES_FROM_9: &str = "$9::text::inet, $10::boolean, $11::boolean, $12::boolean, $13::boolean, $14::varchar, $15::varchar, $16::varchar, \
      $17::varchar, $18::varchar, $19::varchar, $20::varchar";
-/// Sent as [`client_params`]: a rotation that tells a client replaces it whole.
+/// Sent as [`ClientParams`]: a rotation that tells a client replaces it whole.
 pub(super) const CLIENT_SET_FROM_9: &str = "\
-  ip = case when s.jti = $3 and $8 then $9::inet else s.ip end,
+  ip = case when s.jti = $3 and $8 then $9::text::inet else s.ip end,
   is_mobile = case when s.jti = $3 and $8 then $10::boolean else s.is_mobile end,
   is_tablet = case when s.jti = $3 and $8 then $11::boolean else s.is_tablet end,
   is_pc = case when s.jti = $3 and $8 then $12::boolean else s.is_pc end,
@@ -54,27 +54,42 @@ pub(super) const CLIENT_SET_FROM_9: &str = "\
   device_brand = case when s.jti = $3 and $8 then $19::varchar else s.device_brand end,
   device_model = case when s.jti = $3 and $8 then $20::varchar else s.device_model end";
 
-/// A client as parameters, in the order of [`CLIENT_COLUMNS`].
-pub(super) fn client_params(client: &ClientInfo) -> [&(dyn ToSql + Sync); 12] {
-    [
-        &client.ip,
-        &client.is_mobile,
-        &client.is_tablet,
-        &client.is_pc,
-        &client.is_bot,
-        &client.browser,
-        &client.browser_version,
-        &client.os,
-        &client.os_version,
-        &client.device,
-        &client.device_brand,
-        &client.device_model,
-    ]
+/// A client as parameters. The address goes as text: the embedded database numbers address families in its own way,
+/// which makes the binary form unreadable there.
+pub(super) struct ClientParams<'a> {
+    ip: Option<String>,
+    client: &'a ClientInfo,
+}
+
+impl<'a> ClientParams<'a> {
+    pub(super) fn of(client: &'a ClientInfo) -> Self {
+        Self { ip: client.ip.map(|ip| ip.to_string()), client }
+    }
+
+    /// The parameters, after others, in the order of [`CLIENT_COLUMNS`].
+    pub(super) fn after<'p>(&'p self, first: Params<'p>) -> Vec<&'p (dyn ToSql + Sync)> {
+        let client = self.client;
+        let own: [&'p (dyn ToSql + Sync); 12] = [
+            &self.ip,
+            &client.is_mobile,
+            &client.is_tablet,
+            &client.is_pc,
+            &client.is_bot,
+            &client.browser,
+            &client.browser_version,
+            &client.os,
+            &client.os_version,
+            &client.device,
+            &client.device_brand,
+            &client.device_model,
+        ];
+        [first, &own].concat()
+    }
 }
 
 fn client(columns: &mut Columns<'_>) -> Result<ClientInfo, StatementError> {
     Ok(ClientInfo {
-        ip: columns.next::<Option<IpAddr>>()?,
+        ip: columns.next::<Option<&str>>()?.and_then(|ip| ip.parse().ok()),
         is_mobile: columns.next()?,
         is_tablet: columns.next()?,
         is_pc: columns.next()?,
@@ -96,7 +111,7 @@ pub(super) const USER_ACTIVE_OF_SESSION: &str = "case when {live} then true else
 pub(super) const SESSION: &str = "\
   s.id, s.user_id, s.session, s.jti, s.previous_jti, s.created, s.session_created,
   extract(epoch from s.rotation_grace)::double precision as rotation_grace, s.rotations, s.grace_count,
-  s.revoked_at, s.revocation_reason, s.ip, s.is_mobile, s.is_tablet, s.is_pc, s.is_bot, s.browser, s.browser_version,
+  s.revoked_at, s.revocation_reason, host(s.ip) as ip, s.is_mobile, s.is_tablet, s.is_pc, s.is_bot, s.browser, s.browser_version,
   s.os, s.os_version, s.device, s.device_brand, s.device_model, s.enabled, s.session_expires, s.idle_expires,
   {user_active},
   clock_timestamp() as as_of";
@@ -150,7 +165,7 @@ pub(super) fn life(row: &Row, first: usize) -> Result<Option<Life>, StatementErr
 /// Read by [`generic_token`].
 pub(super) const GENERIC_TOKEN: &str = "\
   t.id, t.user_id, t.purpose, t.is_code, t.digest, t.challenge, t.created, t.expires, t.attempts, t.max_attempts,
-  t.consumed_at, t.consumption_id, t.revoked_at is not null as revoked, t.ip, t.is_mobile, t.is_tablet, t.is_pc,
+  t.consumed_at, t.consumption_id, t.revoked_at is not null as revoked, host(t.ip) as ip, t.is_mobile, t.is_tablet, t.is_pc,
   t.is_bot, t.browser, t.browser_version, t.os, t.os_version, t.device, t.device_brand, t.device_model,
   case when {unspent} then true else (select u.active from users u where u.user_id = t.user_id) end as user_active,
   clock_timestamp() as as_of";

@@ -1,7 +1,7 @@
 //! Sessions: opened, rotated, asked about, listed and ended.
 
 use super::connection::{Connection, Params, StatementError, begin_bulk};
-use super::rows::{client_params, life, session};
+use super::rows::{ClientParams, life, session};
 use super::statements::{
     SESSION_ADD, SESSION_CHECK, SESSION_CHECK_BATCH, SESSION_COUNT_LIVE, SESSION_GET, SESSION_LIST,
     SESSION_REVOKE, SESSION_REVOKE_ALL, SESSION_REVOKE_OLDEST, SESSION_ROTATE, SESSION_SET_ENABLED,
@@ -134,11 +134,9 @@ impl Store {
         let retry = self.limits.retry_window.as_secs_f64();
         let idle = self.limits.idle_timeout.as_secs_f64();
         let told = rotation.client.is_some();
-        let mut params: Vec<_> = Vec::with_capacity(20);
         let first: Params<'_> = &[&user_id, &name, &jti, &new_jti, &grace, &retry, &idle, &told];
-        params.extend_from_slice(first);
-        params.extend(client_params(rotation.client.as_ref().unwrap_or(&not_told)));
-        let row = c.row(&SESSION_ROTATE, &params).await?;
+        let client = ClientParams::of(rotation.client.as_ref().unwrap_or(&not_told));
+        let row = c.row(&SESSION_ROTATE, &client.after(first)).await?;
         row.map(|row| session(&row, 0)).transpose()
     }
 
@@ -323,9 +321,8 @@ async fn add(c: &Connection, opening: &Opening) -> Result<Added, StatementError>
     let (idle, grace) = (opening.idle_timeout.as_secs_f64(), opening.rotation_grace.as_secs_f64());
     let version = opening.credential_version.as_ref().map(|version| version.as_str());
     let first: Params<'_> = &[&user_id, &name, &jti, &opening.enabled, &lifetime, &idle, &grace, &version];
-    let mut params = first.to_vec();
-    params.extend(client_params(&opening.client));
-    let Some(row) = c.row(&SESSION_ADD, &params).await? else {
+    let client = ClientParams::of(&opening.client);
+    let Some(row) = c.row(&SESSION_ADD, &client.after(first)).await? else {
         return Ok(Added::NoUser);
     };
     let (active, credentials_current): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);

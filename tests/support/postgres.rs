@@ -205,10 +205,7 @@ impl Cluster {
             binaries,
             account,
             port,
-            server: Mutex::new(Server {
-                postmaster: None,
-                watchdog,
-            }),
+            server: Mutex::new(Server { postmaster: None, watchdog }),
             template: OnceCell::new(),
             names: AtomicU64::new(0),
         };
@@ -236,15 +233,10 @@ impl Cluster {
     /// An empty database.
     pub fn create_database(&self) -> Database {
         let name = self.unused_name();
-        let created = self
-            .administrator
-            .order(vec![format!("create database {name}")]);
+        let created = self.administrator.order(vec![format!("create database {name}")]);
         // A thread, as a runtime's own may not block on a channel of Tokio's.
         thread::scope(|scope| {
-            scope
-                .spawn(|| created.blocking_recv())
-                .join()
-                .expect("the wait for a database does not panic")
+            scope.spawn(|| created.blocking_recv()).join().expect("the wait for a database does not panic")
         })
         .expect("the administrator outlives its cluster")
         .expect("an empty database is created");
@@ -260,13 +252,9 @@ impl Cluster {
         F: FnOnce(String) -> P,
         P: Future<Output = ()>,
     {
-        let template = self
-            .template
-            .get_or_init(|| self.make_template(prepare))
-            .await;
+        let template = self.template.get_or_init(|| self.make_template(prepare)).await;
         let name = self.unused_name();
-        self.administrate(vec![format!("create database {name} template {template}")])
-            .await;
+        self.administrate(vec![format!("create database {name} template {template}")]).await;
         self.database(name)
     }
 
@@ -274,9 +262,7 @@ impl Cluster {
     /// nothing written that was not yet. Returns when they are gone, so that
     /// none is left to finish what it was doing.
     pub fn kill(&self) {
-        self.server()
-            .kill()
-            .expect("the processes of the server can be killed");
+        self.server().kill().expect("the processes of the server can be killed");
     }
 
     /// Makes the server drop its connections and end without a checkpoint.
@@ -320,11 +306,7 @@ impl Cluster {
     }
 
     fn database(&self, name: String) -> Database {
-        Database {
-            url: self.url(&name),
-            name,
-            drops: self.administrator.drops.clone(),
-        }
+        Database { url: self.url(&name), name, drops: self.administrator.drops.clone() }
     }
 
     fn unused_name(&self) -> String {
@@ -338,15 +320,12 @@ impl Cluster {
     {
         // Another name for every attempt: one that panicked leaves its own.
         let name = self.unused_name();
-        self.administrate(vec![format!("create database {name}")])
-            .await;
+        self.administrate(vec![format!("create database {name}")]).await;
         prepare(self.url(&name)).await;
         // Whatever the preparation left connected would block the copies.
         self.administrate(vec![
             format!("alter database {name} with allow_connections false is_template true"),
-            format!(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
-            ),
+            format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"),
         ])
         .await;
         name
@@ -367,18 +346,12 @@ impl Cluster {
             .append(true)
             .open(self.directory.join("log"))
             .map_err(|error| format!("cannot open the log of PostgreSQL: {error}"))?;
-        let errors = log
-            .try_clone()
-            .map_err(|error| format!("cannot share the log of PostgreSQL: {error}"))?;
+        let errors =
+            log.try_clone().map_err(|error| format!("cannot share the log of PostgreSQL: {error}"))?;
         let mut command = Command::new(self.binaries.join(program));
         // A group of its own, so that an interrupt from the terminal leaves
         // the end of the server to the watchdog.
-        command
-            .process_group(0)
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors);
+        command.process_group(0).current_dir(&self.directory).stdin(Stdio::null()).stdout(log).stderr(errors);
         // The developer's own PGPORT, PGDATA or locale are not the tests'.
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
@@ -415,9 +388,7 @@ impl Cluster {
             .spawn()
             .map_err(|error| format!("cannot run initdb: {error}"))?;
         self.server().watchdog.watch(Some(&initdb))?;
-        let status = initdb
-            .wait()
-            .map_err(|error| format!("cannot wait for initdb: {error}"))?;
+        let status = initdb.wait().map_err(|error| format!("cannot wait for initdb: {error}"))?;
         self.server().watchdog.watch(None)?;
         if !status.success() {
             return Err(format!("initdb ended with {status}:\n{}", self.log()));
@@ -436,10 +407,8 @@ impl Cluster {
             ("fsync", "off"),
         ]);
         all.extend(settings.iter().copied());
-        let lines: Vec<_> = all
-            .iter()
-            .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
-            .collect();
+        let lines: Vec<_> =
+            all.iter().map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''"))).collect();
         OpenOptions::new()
             .append(true)
             .open(data.join("postgresql.conf"))
@@ -569,9 +538,9 @@ impl Server {
         self.reap()?;
         wait_until("the killed server to vanish", || {
             let table = process_table()?;
-            let alive = table.iter().any(|process| {
-                process.is_alive() && processes.iter().any(|killed| killed.id == process.id)
-            });
+            let alive = table
+                .iter()
+                .any(|process| process.is_alive() && processes.iter().any(|killed| killed.id == process.id));
             Ok((!alive).then_some(()))
         })
     }
@@ -606,9 +575,7 @@ impl Server {
         if let Some(mut postmaster) = self.postmaster.take() {
             // Before its number is given up to be another process's.
             self.watchdog.watch(None)?;
-            postmaster
-                .wait()
-                .map_err(|error| format!("cannot wait for PostgreSQL: {error}"))?;
+            postmaster.wait().map_err(|error| format!("cannot wait for PostgreSQL: {error}"))?;
         }
         Ok(())
     }
@@ -700,11 +667,7 @@ impl Administrator {
 
 impl Process {
     fn parse(id: &str, parent: &str, state: char) -> Option<Self> {
-        Some(Self {
-            id: id.parse().ok()?,
-            parent: parent.parse().ok()?,
-            state,
-        })
+        Some(Self { id: id.parse().ok()?, parent: parent.parse().ok()?, state })
     }
 
     /// Dead ones stay in the table until their parent has taken notice, which
@@ -760,9 +723,7 @@ async fn connect(config: &Config) -> Result<Client, String> {
 
 /// What the error says by itself is just "db error".
 fn describe(error: &tokio_postgres::Error) -> String {
-    error
-        .as_db_error()
-        .map_or_else(|| error.to_string(), ToString::to_string)
+    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
@@ -773,9 +734,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 }
 
 /// Runs `work` to its end, whether or not the caller is on a runtime itself.
-fn on_own_runtime<T: Send>(
-    work: impl AsyncFnOnce() -> Result<T, String> + Send,
-) -> Result<T, String> {
+fn on_own_runtime<T: Send>(work: impl AsyncFnOnce() -> Result<T, String> + Send) -> Result<T, String> {
     thread::scope(|scope| {
         scope
             .spawn(|| runtime()?.block_on(work()))
@@ -857,9 +816,7 @@ fn is_suitable(path: &Path) -> bool {
     path.as_os_str().len() <= 60
         && (!Uid::effective().is_root()
             || path.ancestors().all(|ancestor| {
-                ancestor
-                    .metadata()
-                    .is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
+                ancestor.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
             }))
 }
 
@@ -871,12 +828,7 @@ fn account() -> Result<Option<Account>, String> {
     [SUPERUSER, "nobody"]
         .into_iter()
         .find_map(|name| User::from_name(name).ok().flatten())
-        .map(|user| {
-            Some(Account {
-                user: user.uid.as_raw(),
-                group: user.gid.as_raw(),
-            })
-        })
+        .map(|user| Some(Account { user: user.uid.as_raw(), group: user.gid.as_raw() }))
         .ok_or_else(|| {
             "PostgreSQL does not run as root, and there is neither a user postgres nor a user \
              nobody to run it as: run the tests as another user"
@@ -940,9 +892,7 @@ fn find_binaries() -> Option<PathBuf> {
 
 /// Development packages bring some of the programs without these.
 fn holds_server(directory: &Path) -> bool {
-    ["initdb", "postgres"]
-        .iter()
-        .all(|program| directory.join(program).is_file())
+    ["initdb", "postgres"].iter().all(|program| directory.join(program).is_file())
 }
 
 fn find_in_path(program: &str) -> Option<PathBuf> {
@@ -961,11 +911,8 @@ fn versions(parent: &str, prefix: &str) -> Vec<PathBuf> {
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let version = name.strip_prefix(prefix)?.trim_start_matches('@');
-            let version: u32 = if version.is_empty() {
-                0
-            } else {
-                version.split('.').next()?.parse().ok()?
-            };
+            let version: u32 =
+                if version.is_empty() { 0 } else { version.split('.').next()?.parse().ok()? };
             Some((version, entry.path().join("bin")))
         })
         .collect();
@@ -975,14 +922,9 @@ fn versions(parent: &str, prefix: &str) -> Vec<PathBuf> {
 
 fn install() -> Result<(), String> {
     // Not by a macro, whose output the test harness would keep to itself.
-    let _ = writeln!(
-        io::stderr(),
-        "No PostgreSQL server found: installing the package postgresql with apt-get."
-    );
-    for arguments in [
-        &["update"][..],
-        &["install", "--yes", "--no-install-recommends", "postgresql"],
-    ] {
+    let _ =
+        writeln!(io::stderr(), "No PostgreSQL server found: installing the package postgresql with apt-get.");
+    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "postgresql"]] {
         let output = Command::new("apt-get")
             .args(["--quiet", "--option", "DPkg::Lock::Timeout=120"])
             .args(arguments)
@@ -1017,10 +959,7 @@ fn signal(process: i32, signal: Signal) -> Result<(), String> {
 
 /// Looks again and again until `look` finds something. For what other
 /// processes do, of which nothing tells us.
-fn wait_until<T>(
-    what: &str,
-    mut look: impl FnMut() -> Result<Option<T>, String>,
-) -> Result<T, String> {
+fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, String>) -> Result<T, String> {
     let deadline = Instant::now() + SIGNAL_LIMIT;
     loop {
         if let Some(found) = look()? {
@@ -1037,8 +976,7 @@ fn wait_until<T>(
 /// for containers tend to lack the latter.
 fn process_table() -> Result<Vec<Process>, String> {
     if Path::new("/proc/self/stat").exists() {
-        let entries =
-            fs::read_dir("/proc").map_err(|error| format!("cannot read /proc: {error}"))?;
+        let entries = fs::read_dir("/proc").map_err(|error| format!("cannot read /proc: {error}"))?;
         return Ok(entries
             .flatten()
             .filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())

@@ -79,13 +79,8 @@ impl Proxy {
     /// there yet. A client whose connection cannot be forwarded is reset.
     pub fn start(target: SocketAddr) -> Self {
         let (listener, address) = free_listener().expect("a port is free");
-        listener
-            .set_nonblocking(true)
-            .expect("a listener can be made non-blocking");
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be built");
+        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
         let listener = {
             let _entered = runtime.enter();
             TcpListener::from_std(listener).expect("the runtime takes a listener")
@@ -93,25 +88,12 @@ impl Proxy {
         let state = Arc::new(State::default());
         let black_hole = watch::Sender::new(false);
         let (orders, ordered) = mpsc::unbounded_channel();
-        let work = run(
-            listener,
-            address,
-            target,
-            Arc::clone(&state),
-            black_hole.subscribe(),
-            ordered,
-        );
+        let work = run(listener, address, target, Arc::clone(&state), black_hole.subscribe(), ordered);
         let thread = thread::Builder::new()
             .name("proxy".to_owned())
             .spawn(move || Runtime::block_on(&runtime, work))
             .expect("a thread can be started");
-        Self {
-            address,
-            state,
-            black_hole,
-            orders,
-            thread: Some(thread),
-        }
+        Self { address, state, black_hole, orders, thread: Some(thread) }
     }
 
     /// Where clients connect to.
@@ -165,24 +147,15 @@ impl Proxy {
     }
 
     fn set_trap(&self, trap: Trap) {
-        *self
-            .state
-            .trap
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(trap);
+        *self.state.trap.lock().unwrap_or_else(PoisonError::into_inner) = Some(trap);
     }
 
     fn order<T: Send>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> T {
         let (done, outcome) = oneshot::channel();
-        self.orders
-            .send(order(done))
-            .unwrap_or_else(|_| panic!("the proxy has ended"));
+        self.orders.send(order(done)).unwrap_or_else(|_| panic!("the proxy has ended"));
         // A thread, as a runtime's own may not block on a channel of Tokio's.
         thread::scope(|scope| {
-            scope
-                .spawn(|| outcome.blocking_recv())
-                .join()
-                .expect("the wait for the proxy does not panic")
+            scope.spawn(|| outcome.blocking_recv()).join().expect("the wait for the proxy does not panic")
         })
         .expect("the proxy carries out its orders")
     }
@@ -258,12 +231,7 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 
 /// Forwards a connection until its end, which is a reset for both sides unless
 /// they have closed it themselves.
-async fn serve(
-    link: Link,
-    mut client: TcpStream,
-    target: SocketAddr,
-    mut cut: watch::Receiver<()>,
-) {
+async fn serve(link: Link, mut client: TcpStream, target: SocketAddr, mut cut: watch::Receiver<()>) {
     let mut server = tokio::select! {
         biased;
         _ = cut.changed() => return reset(&client),
@@ -280,10 +248,7 @@ async fn serve(
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         let forwarding = async {
-            tokio::try_join!(
-                link.requests(from_client, to_server),
-                link.answers(from_server, to_client),
-            )
+            tokio::try_join!(link.requests(from_client, to_server), link.answers(from_server, to_client),)
         };
         tokio::select! {
             biased;
@@ -308,10 +273,7 @@ impl Link {
     /// Forwards from the client to the server.
     async fn requests(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
         let mut buffer = vec![0; 64 * 1024];
-        let mut messages = Messages {
-            untyped: true,
-            ..Messages::default()
-        };
+        let mut messages = Messages { untyped: true, ..Messages::default() };
         let mut asked = 0;
         let mut caught = false;
         loop {
@@ -425,11 +387,7 @@ impl Messages {
         let mut start = 0;
         loop {
             let rest = &self.unfinished[start..];
-            let kind = if self.untyped {
-                None
-            } else {
-                rest.first().copied()
-            };
+            let kind = if self.untyped { None } else { rest.first().copied() };
             let head = usize::from(!self.untyped);
             let Some(length) = rest.get(head..).and_then(<[u8]>::first_chunk) else {
                 break;
