@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Router, TcpIncoming};
+use tower::layer::util::{Identity, Stack};
 
 use crate::config::Config;
 use crate::grpc::{Health, Observe, Registry};
@@ -91,23 +92,11 @@ pub async fn run_with_ready(
     Ok(())
 }
 
-fn router(
-    store: &Arc<Store>,
-    config: &Config,
-) -> Result<
-    tonic::transport::server::Router<tower::layer::util::Stack<Observe, tower::layer::util::Identity>>,
-    ServerError,
-> {
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that grpcurl shows why a call was refused instead of raw bytes.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
-    let registry = Registry::new(Arc::clone(store), config);
-    // What one hostile or slow connection can take from the others is bounded.
-    Ok(Server::builder()
+/// A server with the registry's transport settings and its layer, without services: what one hostile or slow connection
+/// can take from the others is bounded.
+#[must_use]
+pub fn transport() -> Server<Stack<Observe, Identity>> {
+    Server::builder()
         .layer(Observe)
         .max_concurrent_streams(256)
         .http2_max_local_error_reset_streams(Some(256))
@@ -115,7 +104,18 @@ fn router(
         .http2_max_header_list_size(16 * 1024)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .add_routes(registry.routes())
+}
+
+fn router(store: &Arc<Store>, config: &Config) -> Result<Router<Stack<Observe, Identity>>, ServerError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that grpcurl shows why a call was refused instead of raw bytes.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(transport()
+        .add_routes(Registry::new(Arc::clone(store), config).routes())
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
 }
