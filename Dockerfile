@@ -1,0 +1,27 @@
+# syntax=docker/dockerfile:1
+# The registry for production: without the embedded database, as a user without rights, on a small base.
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+# Dependencies in a layer of their own: built again only when they change.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src tests benches && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+ && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load.rs \
+ && cargo build --release --locked --no-default-features --bin token-registry \
+ && rm -rf src tests benches
+COPY build.rs ./
+COPY proto proto
+COPY migrations migrations
+COPY src src
+RUN mkdir -p tests benches && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load.rs \
+ && touch src/main.rs src/lib.rs \
+ && cargo build --release --locked --no-default-features --bin token-registry
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /src/target/release/token-registry /usr/local/bin/token-registry
+USER nonroot
+# Inside a container the loopback interface is of no use to anybody else.
+ENV TOKEN_REGISTRY_LISTEN=0.0.0.0:50051
+EXPOSE 50051
+ENTRYPOINT ["/usr/local/bin/token-registry"]
+CMD ["serve"]
