@@ -4,13 +4,12 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 # Dependencies in a layer of their own: built again only when they change.
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY proto proto
 RUN mkdir -p src tests benches && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
  && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load.rs \
  && cargo build --release --locked --no-default-features --bin token-registry \
  && rm -rf src tests benches
-COPY build.rs ./
-COPY proto proto
 COPY migrations migrations
 COPY src src
 RUN mkdir -p tests benches && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load.rs \

@@ -6,6 +6,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::SERVICES;
+use crate::registry::Failure;
 use crate::store::Store;
 
 /// The service name under which liveness is asked: SERVING as long as the process answers at all. A restart doesn't
@@ -45,7 +46,12 @@ impl Health {
     pub async fn follow(&self, store: &Store) {
         let mut was_serving = None;
         loop {
-            let serving = store.ping(EVERY).await.is_ok();
+            // A pool that is all in use says nothing against the database: a busy replica must not be taken away.
+            let serving = match store.ping(EVERY).await {
+                Ok(()) => true,
+                Err(Failure::Overloaded) => was_serving.unwrap_or(true),
+                Err(_) => false,
+            };
             if was_serving != Some(serving) {
                 was_serving = Some(serving);
                 self.set(if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;

@@ -32,11 +32,8 @@ impl Call {
         self.sent.load(Ordering::Acquire)
     }
 
+    /// Never taken back: that one statement was turned away says nothing of those before it.
     pub(super) fn mark_sent(&self) {
         self.sent.store(true, Ordering::Release);
-    }
-
-    pub(super) fn mark_not_applied(&self) {
-        self.sent.store(false, Ordering::Release);
     }
 }

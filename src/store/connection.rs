@@ -79,7 +79,7 @@ impl From<Error> for StatementError {
             "40001" | "40P01" | "55P03" | "57014" => Self::TurnedAway,
             "25006" => Self::Stale,
             // Ended by an administrator or a crash: it may have been after the commit.
-            "57P01" | "57P02" | "57P03" | "57P05" => Self::Lost,
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::Lost,
             // "cached plan must not change result type": a migration ran beside us; a new connection plans anew.
             "0A000" => Self::Stale,
             code if code.starts_with("08") => Self::Lost,

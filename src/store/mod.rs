@@ -91,11 +91,8 @@ impl Store {
             match work(Arc::clone(&connection)).await {
                 Ok(done) => return Ok(done),
                 Err(StatementError::Refused(failure)) => return Err(failure),
-                Err(StatementError::TurnedAway) => call.mark_not_applied(),
-                Err(StatementError::Stale) => {
-                    call.mark_not_applied();
-                    discard(connection);
-                }
+                Err(StatementError::TurnedAway) => {}
+                Err(StatementError::Stale) => discard(connection),
                 Err(StatementError::Lost) => {
                     discard(connection);
                     return Err(match effect {
