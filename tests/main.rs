@@ -3,3 +3,5 @@
 mod support;
 
 mod rotation;
+mod rotation_order;
+mod rotation_windows;
