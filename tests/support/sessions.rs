@@ -100,22 +100,25 @@ pub fn assert_revoked(token: &RefreshToken, reason: RevocationReason) {
     assert!(token.revoked.is_some(), "{token:?}");
 }
 
-impl Registry {
-    /// Switches a session.
-    pub async fn enable(&self, user_id: &str, session: &str, enabled: bool) -> Result<RefreshToken, Status> {
-        let request = token_registry::proto::SetRefreshTokenEnabledRequest {
-            user_id: user_id.into(),
-            session: session.into(),
-            enabled: Some(enabled),
-        };
-        let answer = self.whitelist.clone().set_refresh_token_enabled(request).await?;
-        Ok(answer.into_inner().token.expect("a token"))
-    }
+/// Switches a session.
+pub async fn enable(
+    registry: &Registry,
+    user_id: &str,
+    session: &str,
+    enabled: bool,
+) -> Result<RefreshToken, Status> {
+    let request = token_registry::proto::SetRefreshTokenEnabledRequest {
+        user_id: user_id.into(),
+        session: session.into(),
+        enabled: Some(enabled),
+    };
+    let answer = registry.whitelist.clone().set_refresh_token_enabled(request).await?;
+    Ok(answer.into_inner().token.expect("a token"))
+}
 
-    /// Suspends or reinstates a user.
-    pub async fn set_active(&self, user_id: &str, active: bool) {
-        let request =
-            token_registry::proto::SetUserActiveRequest { user_id: user_id.into(), active: Some(active) };
-        self.users.clone().set_user_active(request).await.expect("a user");
-    }
+/// Suspends or reinstates a user.
+pub async fn set_active(registry: &Registry, user_id: &str, active: bool) {
+    let request =
+        token_registry::proto::SetUserActiveRequest { user_id: user_id.into(), active: Some(active) };
+    registry.users.clone().set_user_active(request).await.expect("a user");
 }
