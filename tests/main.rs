@@ -2,4 +2,8 @@
 
 mod support;
 
+mod revocation;
 mod rotation;
+mod rotation_order;
+mod rotation_windows;
+mod sessions;

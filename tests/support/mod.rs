@@ -5,6 +5,7 @@
 
 pub mod postgres;
 pub mod proxy;
+pub mod sessions;
 
 use std::net::SocketAddr;
 use std::time::Duration;
