@@ -3,6 +3,7 @@
 mod support;
 
 mod revocation;
+mod races;
 mod rotation;
 mod rotation_order;
 mod rotation_windows;

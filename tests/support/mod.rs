@@ -85,6 +85,15 @@ impl Registry {
             };
             server::run_with_ready(listener, config, shutdown, ready).await.expect("the registry runs");
         });
+        Self { stop: Some(stop), ..Self::reached_at(address, database_url) }
+    }
+
+    /// The same registry by a channel of its own: another client. It ends with the one that was started.
+    pub fn another_client(&self) -> Self {
+        Self::reached_at(self.address, &self.database_url)
+    }
+
+    fn reached_at(address: SocketAddr, database_url: &str) -> Self {
         let channel = channel(address);
         Self {
             address,
@@ -92,7 +101,7 @@ impl Registry {
             generic: GenericTokenServiceClient::new(channel.clone()),
             users: UserServiceClient::new(channel),
             database_url: database_url.to_owned(),
-            stop: Some(stop),
+            stop: None,
             _database: None,
         }
     }

@@ -49,6 +49,8 @@ pub const FAST: &[(&str, &str)] = &[
     ("full_page_writes", "off"),
     ("max_connections", "500"),
     ("shared_buffers", "128MB"),
+    // Whoever looks for deadlocks in the log wants those of one database.
+    ("log_line_prefix", "%m [%p] %d "),
 ];
 
 /// Cleans up after the test process, however that ended.
