@@ -102,6 +102,9 @@ pub struct Config {
     /// Whether a user must have been created before anything is issued to them. Default false: the first login creates
     /// the user.
     pub require_known_users: bool,
+    /// Whether requests that arrive while a round trip is under way go together in the next one. Default true; false is
+    /// for comparison.
+    pub gathering: bool,
 
     /// Keys of the HMAC over codes and callers' own values: none, one, or two, the current one first and the previous
     /// one after it, so that a key can be changed. The text's bytes are the key, at least 32 characters
@@ -354,6 +357,7 @@ impl Default for Config {
             retry_window: DAY,
             max_sessions_per_user: 1000,
             require_known_users: false,
+            gathering: true,
             server_keys: Vec::new(),
             generic_tokens: GenericTokenPolicy::default(),
             purposes: BTreeMap::new(),

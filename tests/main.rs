@@ -2,8 +2,8 @@
 
 mod support;
 
-mod revocation;
 mod races;
+mod revocation;
 mod rotation;
 mod rotation_order;
 mod rotation_windows;

@@ -26,6 +26,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Grace, retry window and idle time in seconds, as the statements that rotate take them.
+    #[must_use]
+    pub fn rotation_seconds(&self) -> (f64, f64, f64) {
+        (self.rotation_grace.as_secs_f64(), self.retry_window.as_secs_f64(), self.idle_timeout.as_secs_f64())
+    }
+
     /// The policy of one-time tokens of a purpose.
     #[must_use]
     pub fn policy(&self, purpose: &Purpose) -> &GenericTokenPolicy {

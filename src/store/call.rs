@@ -1,23 +1,30 @@
 //! One call's deadline, and whether anything of it has been sent to the database.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A call under way. Its task holds it, and whoever waits for the task: when the wait ends first, what is known here
+/// A call under way. Its task has it, and whoever waits for the task: when the wait ends first, what is known here
 /// decides between "certainly not applied" and "unknown".
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Call {
     deadline: Instant,
-    sent: AtomicBool,
+    sent: Arc<AtomicBool>,
 }
 
 impl Call {
     /// A call that is to be answered within this time from now.
     #[must_use]
     pub fn within(time: Duration) -> Self {
-        Self { deadline: Instant::now() + time, sent: AtomicBool::new(false) }
+        Self::until(Instant::now() + time)
+    }
+
+    /// A call that is to be answered by then.
+    #[must_use]
+    pub fn until(deadline: Instant) -> Self {
+        Self { deadline, sent: Arc::default() }
     }
 
     /// When it is to be answered.

@@ -5,10 +5,12 @@
 
 mod call;
 mod connection;
+mod gather;
 mod generic_tokens;
 mod migrate;
 mod pool;
 mod rows;
+mod session_sets;
 mod sessions;
 mod startup;
 mod statements;
@@ -22,8 +24,10 @@ use crate::registry::{Failure, Limits};
 
 pub use call::Call;
 use connection::{Connection, StatementError};
+use gather::{Gathered, Lane, Turn};
 pub use migrate::Migrated;
 use pool::Pool;
+use session_sets::SessionLanes;
 pub use sessions::{ListedSessions, SessionQuery};
 pub use startup::{StoreError, migrate};
 pub use statements::{ALL as STATEMENTS, Statement};
@@ -31,8 +35,9 @@ pub use users::CredentialChange;
 
 /// The registry's rows. Replicas share nothing but the database.
 pub struct Store {
-    pool: Pool,
-    limits: Limits,
+    pool: Arc<Pool>,
+    limits: Arc<Limits>,
+    sessions: SessionLanes,
     /// Known once the database is reached and its schema is right; until then nothing is answered.
     keys: OnceLock<ServerKeys>,
 }
@@ -55,13 +60,30 @@ impl Store {
     /// # Errors
     /// The database URL is missing or wrong.
     pub fn new(config: &Config) -> Result<Self, StoreError> {
-        Ok(Self { pool: Pool::new(config)?, limits: Limits::from(config), keys: OnceLock::new() })
+        let pool = Arc::new(Pool::new(config)?);
+        Ok(Self {
+            sessions: SessionLanes::new(&pool, config.gathering),
+            pool,
+            limits: Arc::new(Limits::from(config)),
+            keys: OnceLock::new(),
+        })
     }
 
     /// The configured limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Lets a request take its turn among its like, and tells how it goes on.
+    async fn turn<G: Gathered>(
+        &self,
+        lane: &Lane<G>,
+        call: &Call,
+        request: impl FnOnce() -> G::Request,
+    ) -> Result<Turn<G>, Failure> {
+        self.keys()?;
+        lane.turn(call, request).await
     }
 
     /// The server's keys.

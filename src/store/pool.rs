@@ -17,6 +17,8 @@ use crate::registry::Failure;
 /// Connections to one database.
 pub(super) struct Pool {
     connections: deadpool_postgres::Pool,
+    /// For sets, with plans pinned; the same where there are too few connections to divide.
+    for_sets: deadpool_postgres::Pool,
     wait: Duration,
     /// Work on all of a user's rows can take long: it may use at most half of the connections, so that it holds up
     /// no login.
@@ -26,37 +28,43 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(config: &Config) -> Result<Self, StoreError> {
-        let manager = Manager::from_config(
-            connection_settings(config)?,
-            NoTls,
-            // A closed connection is noticed without a round trip; one that fails in use is discarded.
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
         let size = config.database_pool_size;
-        let connections = deadpool_postgres::Pool::builder(manager)
-            .max_size(size)
-            .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(config.database_pool_wait),
-                create: Some(config.database_connect_timeout),
-                recycle: Some(config.database_connect_timeout),
-            })
-            .build()
-            .map_err(|error| StoreError::Settings(error.to_string()))?;
+        let settings = connection_settings(config)?;
+        let sets = if config.gathering && size >= 4 { size / 2 } else { 0 };
+        let connections = pool_of(size - sets, settings.clone(), config)?;
+        let for_sets = match sets {
+            0 => connections.clone(),
+            sets => {
+                let mut pinned = settings;
+                let options = format!("{} {PINNED_PLANS}", pinned.get_options().unwrap_or_default());
+                pinned.options(options);
+                pool_of(sets, pinned, config)?
+            }
+        };
         Ok(Self {
             connections,
+            for_sets,
             wait: config.database_pool_wait,
             bulk: Semaphore::new((size / 2).max(1)),
             bulk_timeout: config.bulk_timeout,
         })
     }
 
-    /// A connection of the pool, before the call's deadline and the pool's own bound.
+    /// A connection for single statements, before the call's deadline and the pool's own bound.
     pub(super) async fn connection(&self, call: &Call) -> Result<Connection, Failure> {
+        Self::connection_of(&self.connections, call).await
+    }
+
+    /// A connection for a set.
+    pub(super) async fn connection_for_sets(&self, call: &Call) -> Result<Connection, Failure> {
+        Self::connection_of(&self.for_sets, call).await
+    }
+
+    async fn connection_of(pool: &deadpool_postgres::Pool, call: &Call) -> Result<Connection, Failure> {
         if call.deadline() <= Instant::now() {
             return Err(Failure::Overloaded);
         }
-        match timeout_at(call.deadline(), self.connections.get()).await {
+        match timeout_at(call.deadline(), pool.get()).await {
             Ok(Ok(object)) => Ok(Connection::new(object)),
             Ok(Err(PoolError::Timeout(TimeoutType::Wait))) | Err(_) => Err(Failure::Overloaded),
             Ok(Err(error)) => {
@@ -79,6 +87,30 @@ impl Pool {
     pub(super) fn bulk_timeout(&self) -> Duration {
         self.bulk_timeout
     }
+}
+
+/// A set joins an array of any length with the tables: whatever the planner thinks of its length, the right plan is one
+/// index look-up a member.
+const PINNED_PLANS: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
+     -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan";
+
+fn pool_of(
+    size: usize,
+    settings: tokio_postgres::Config,
+    config: &Config,
+) -> Result<deadpool_postgres::Pool, StoreError> {
+    // A closed connection is noticed without a round trip; one that fails in use is discarded.
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    deadpool_postgres::Pool::builder(Manager::from_config(settings, NoTls, recycling))
+        .max_size(size)
+        .runtime(Runtime::Tokio1)
+        .timeouts(Timeouts {
+            wait: Some(config.database_pool_wait),
+            create: Some(config.database_connect_timeout),
+            recycle: Some(config.database_connect_timeout),
+        })
+        .build()
+        .map_err(|error| StoreError::Settings(error.to_string()))
 }
 
 /// How to connect, with the time limits that every connection of the registry has.

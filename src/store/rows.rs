@@ -39,20 +39,18 @@ pub(super) const CLIENT_COLUMNS: &str = "ip, is_mobile, is_tablet, is_pc, is_bot
 /// Sent as [`ClientParams`].
 pub(super) const CLIENT_VALUES_FROM_9: &str = "$9::text::inet, $10::boolean, $11::boolean, $12::boolean, $13::boolean, $14::varchar, $15::varchar, $16::varchar, \
      $17::varchar, $18::varchar, $19::varchar, $20::varchar";
-/// Sent as [`ClientParams`]: a rotation that tells a client replaces it whole.
-pub(super) const CLIENT_SET_FROM_9: &str = "\
-  ip = case when s.jti = $3 and $8 then $9::text::inet else s.ip end,
-  is_mobile = case when s.jti = $3 and $8 then $10::boolean else s.is_mobile end,
-  is_tablet = case when s.jti = $3 and $8 then $11::boolean else s.is_tablet end,
-  is_pc = case when s.jti = $3 and $8 then $12::boolean else s.is_pc end,
-  is_bot = case when s.jti = $3 and $8 then $13::boolean else s.is_bot end,
-  browser = case when s.jti = $3 and $8 then $14::varchar else s.browser end,
-  browser_version = case when s.jti = $3 and $8 then $15::varchar else s.browser_version end,
-  os = case when s.jti = $3 and $8 then $16::varchar else s.os end,
-  os_version = case when s.jti = $3 and $8 then $17::varchar else s.os_version end,
-  device = case when s.jti = $3 and $8 then $18::varchar else s.device end,
-  device_brand = case when s.jti = $3 and $8 then $19::varchar else s.device_brand end,
-  device_model = case when s.jti = $3 and $8 then $20::varchar else s.device_model end";
+/// The same, with names.
+pub(super) const CLIENT_NAMED_FROM_9: &str = "$9::text as ip, $10::boolean as is_mobile, $11::boolean as is_tablet, \
+     $12::boolean as is_pc, $13::boolean as is_bot, $14::varchar as browser, $15::varchar as browser_version, \
+     $16::varchar as os, $17::varchar as os_version, $18::varchar as device, $19::varchar as device_brand, \
+     $20::varchar as device_model";
+/// Sent as [`ClientArrays`].
+pub(super) const CLIENT_ARRAYS_FROM_9: &str = "$9::text[], $10::boolean[], $11::boolean[], $12::boolean[], \
+     $13::boolean[], $14::varchar[], $15::varchar[], $16::varchar[], $17::varchar[], $18::varchar[], $19::varchar[], \
+     $20::varchar[]";
+/// All of [`CLIENT_COLUMNS`] but the first, of a set's `h`.
+pub(super) const CLIENT_COLUMNS_AFTER_IP: &str = "h.is_mobile, h.is_tablet, h.is_pc, h.is_bot, h.browser, \
+     h.browser_version, h.os, h.os_version, h.device, h.device_brand, h.device_model";
 
 /// A client as parameters. The address goes as text: the embedded database numbers address families in its own way,
 /// which makes the binary form unreadable there.
@@ -84,6 +82,51 @@ impl<'a> ClientParams<'a> {
             &client.device_model,
         ];
         [first, &own].concat()
+    }
+}
+
+/// Many clients as parameters: one array a column.
+pub(super) struct ClientArrays<'a> {
+    ip: Vec<Option<String>>,
+    flags: [Vec<Option<bool>>; 4],
+    texts: [Vec<Option<&'a str>>; 7],
+}
+
+impl<'a> ClientArrays<'a> {
+    pub(super) fn of(clients: impl Iterator<Item = Option<&'a ClientInfo>>) -> Self {
+        let mut arrays = Self { ip: Vec::new(), flags: Default::default(), texts: Default::default() };
+        for client in clients {
+            arrays.ip.push(client.and_then(|c| c.ip).map(|ip| ip.to_string()));
+            let flags = client.map_or([None; 4], |c| [c.is_mobile, c.is_tablet, c.is_pc, c.is_bot]);
+            for (array, flag) in arrays.flags.iter_mut().zip(flags) {
+                array.push(flag);
+            }
+            let texts = client.map_or([None; 7], |c| {
+                [
+                    &c.browser,
+                    &c.browser_version,
+                    &c.os,
+                    &c.os_version,
+                    &c.device,
+                    &c.device_brand,
+                    &c.device_model,
+                ]
+                .map(|text| text.as_deref())
+            });
+            for (array, text) in arrays.texts.iter_mut().zip(texts) {
+                array.push(text);
+            }
+        }
+        arrays
+    }
+
+    /// The parameters, after others, in the order of [`CLIENT_COLUMNS`].
+    pub(super) fn after<'p>(&'p self, first: Params<'p>) -> Vec<&'p (dyn ToSql + Sync)> {
+        let mut params = first.to_vec();
+        params.push(&self.ip);
+        params.extend(self.flags.iter().map(|flags| flags as &(dyn ToSql + Sync)));
+        params.extend(self.texts.iter().map(|texts| texts as &(dyn ToSql + Sync)));
+        params
     }
 }
 

@@ -1,11 +1,14 @@
 //! Sessions: opened, rotated, asked about, listed and ended.
 
+use std::sync::Arc;
+
 use super::connection::{Connection, Params, StatementError, begin_bulk};
+use super::gather::Turn;
 use super::rows::{ClientParams, life, session};
+use super::session_sets::check_all;
 use super::statements::{
-    SESSION_ADD, SESSION_CHECK, SESSION_CHECK_BATCH, SESSION_COUNT_LIVE, SESSION_GET, SESSION_LIST,
-    SESSION_REVOKE, SESSION_REVOKE_ALL, SESSION_REVOKE_OLDEST, SESSION_ROTATE, SESSION_SET_ENABLED,
-    USER_CREATE, USER_LOCK,
+    SESSION_ADD, SESSION_CHECK, SESSION_COUNT_LIVE, SESSION_GET, SESSION_LIST, SESSION_REVOKE,
+    SESSION_REVOKE_ALL, SESSION_REVOKE_OLDEST, SESSION_ROTATE, SESSION_SET_ENABLED, USER_CREATE, USER_LOCK,
 };
 use super::{ATTEMPTS, Call, Effect, Store};
 use crate::client_info::ClientInfo;
@@ -43,28 +46,37 @@ impl Store {
     /// # Errors
     /// The refusals of `AddRefreshToken`, in the contract's order.
     pub async fn add_session(&self, call: &Call, opening: &Opening) -> Result<Session, Failure> {
-        let create_user = opening.credential_version.is_none() && !self.limits.require_known_users;
-        let session = self
-            .run(call, Effect::Writes, |c| async move {
-                for _ in 0..ATTEMPTS {
-                    match add(&c, opening).await? {
-                        Added::Opened(session) | Added::Known(session) => return Ok(*session),
-                        Added::NoUser if create_user => {
-                            c.run(&USER_CREATE, &[&opening.user_id.as_str()]).await?;
-                        }
-                        Added::NoUser => return Err(Refusal::UserNotFound.into()),
-                        Added::Refused(refusal) => return Err(refusal.into()),
-                        Added::Again => {}
-                    }
-                }
-                Err(StatementError::TurnedAway)
-            })
-            .await?;
+        let limit = self.limits.max_sessions_per_user;
+        let (session, beyond_limit) =
+            match self.turn(&self.sessions.add, call, || (opening.clone(), limit)).await? {
+                Turn::Answered(opened) => (opened.session, opened.beyond_limit),
+                Turn::Directly(place) => (place.during(self.add_singly(call, opening)).await?, true),
+                Turn::Singly => (self.add_singly(call, opening).await?, true),
+            };
         // The session is open, whatever becomes of this; who opens the next one tries again.
-        if let Err(failure) = self.hold_session_limit(call, &opening.user_id).await {
+        if beyond_limit && let Err(failure) = self.hold_session_limit(call, &opening.user_id).await {
             tracing::warn!(?failure, "the oldest sessions of a user stay for now");
         }
         Ok(session)
+    }
+
+    async fn add_singly(&self, call: &Call, opening: &Opening) -> Result<Session, Failure> {
+        let create_user = opening.credential_version.is_none() && !self.limits.require_known_users;
+        self.run(call, Effect::Writes, |c| async move {
+            for _ in 0..ATTEMPTS {
+                match add(&c, opening).await? {
+                    Added::Opened(session) | Added::Known(session) => return Ok(*session),
+                    Added::NoUser if create_user => {
+                        c.run(&USER_CREATE, &[&opening.user_id.as_str()]).await?;
+                    }
+                    Added::NoUser => return Err(Refusal::UserNotFound.into()),
+                    Added::Refused(refusal) => return Err(refusal.into()),
+                    Added::Again => {}
+                }
+            }
+            Err(StatementError::TurnedAway)
+        })
+        .await
     }
 
     /// Ends a user's oldest sessions beyond the limit.
@@ -98,13 +110,23 @@ impl Store {
         call: &Call,
         rotation: &Rotation,
     ) -> Result<(Session, RotationOutcome), Failure> {
+        let request = || (rotation.clone(), Arc::clone(&self.limits));
+        match self.turn(&self.sessions.rotate, call, request).await? {
+            Turn::Answered(row) => Ok(rotation_answer(rotation, row)?),
+            Turn::Directly(place) => place.during(self.rotate_singly(call, rotation)).await,
+            Turn::Singly => self.rotate_singly(call, rotation).await,
+        }
+    }
+
+    async fn rotate_singly(
+        &self,
+        call: &Call,
+        rotation: &Rotation,
+    ) -> Result<(Session, RotationOutcome), Failure> {
         self.run(call, Effect::Writes, |c| async move {
             for _ in 0..ATTEMPTS {
                 if let Some(row) = self.rotate_once(&c, rotation).await? {
-                    return match rotation.written(&row) {
-                        Written::Answered(outcome) => Ok((row, outcome)),
-                        Written::Replayed => Err(Refusal::TokenReplayed.into()),
-                    };
+                    return Ok(rotation_answer(rotation, row)?);
                 }
                 let row = get(&c, &rotation.user_id, &rotation.session).await?;
                 match (rotation.explain(row.as_ref(), &self.limits), row) {
@@ -130,9 +152,7 @@ impl Store {
         let not_told = ClientInfo::default();
         let (user_id, name) = (rotation.user_id.as_str(), rotation.session.as_str());
         let (jti, new_jti) = (rotation.jti.as_str(), rotation.new_jti.as_str());
-        let grace = self.limits.rotation_grace.as_secs_f64();
-        let retry = self.limits.retry_window.as_secs_f64();
-        let idle = self.limits.idle_timeout.as_secs_f64();
+        let (grace, retry, idle) = self.limits.rotation_seconds();
         let told = rotation.client.is_some();
         let first: Params<'_> = &[&user_id, &name, &jti, &new_jti, &grace, &retry, &idle, &told];
         let client = ClientParams::of(rotation.client.as_ref().unwrap_or(&not_told));
@@ -150,7 +170,12 @@ impl Store {
         user_id: &UserId,
         name: &SessionName,
     ) -> Result<Option<Session>, Failure> {
-        self.run(call, Effect::Reads, |c| async move { get(&c, user_id, name).await }).await
+        let singly = || self.run(call, Effect::Reads, |c| async move { get(&c, user_id, name).await });
+        match self.turn(&self.sessions.get, call, || (user_id.clone(), name.clone())).await? {
+            Turn::Answered(session) => Ok(session),
+            Turn::Directly(place) => place.during(singly()).await,
+            Turn::Singly => singly().await,
+        }
     }
 
     /// Reads what decides whether a session is live; `None` if there is none.
@@ -163,11 +188,17 @@ impl Store {
         user_id: &UserId,
         name: &SessionName,
     ) -> Result<Option<Life>, Failure> {
-        self.run(call, Effect::Reads, |c| async move {
-            let row = c.row(&SESSION_CHECK, &[&user_id.as_str(), &name.as_str()]).await?;
-            row.map_or(Ok(None), |row| life(&row, 0))
-        })
-        .await
+        let singly = || {
+            self.run(call, Effect::Reads, |c| async move {
+                let row = c.row(&SESSION_CHECK, &[&user_id.as_str(), &name.as_str()]).await?;
+                row.map_or(Ok(None), |row| life(&row, 0))
+            })
+        };
+        match self.turn(&self.sessions.check, call, || (user_id.clone(), name.clone())).await? {
+            Turn::Answered(life) => Ok(life),
+            Turn::Directly(place) => place.during(singly()).await,
+            Turn::Singly => singly().await,
+        }
     }
 
     /// [`Self::check_session`] of many, in order.
@@ -179,20 +210,8 @@ impl Store {
         call: &Call,
         questions: &[(UserId, SessionName)],
     ) -> Result<Vec<Option<Life>>, Failure> {
-        let (users, names): (Vec<_>, Vec<_>) =
-            questions.iter().map(|(user_id, name)| (user_id.as_str(), name.as_str())).unzip();
-        let (users, names) = (&users, &names);
         self.run(call, Effect::Reads, |c| async move {
-            let done = c.run(&SESSION_CHECK_BATCH, &[users, names]).await?;
-            let mut answers = vec![None; questions.len()];
-            for row in &done.rows {
-                let n: i64 = row.try_get(0)?;
-                let place = usize::try_from(n - 1).ok().and_then(|n| answers.get_mut(n));
-                if let Some(answer) = place {
-                    *answer = life(row, 1)?;
-                }
-            }
-            Ok(answers)
+            check_all(&c, questions.iter().map(|(user_id, name)| (user_id, name))).await
         })
         .await
     }
@@ -268,11 +287,18 @@ impl Store {
         name: &SessionName,
         reason: RevocationReason,
     ) -> Result<i64, Failure> {
-        self.run(call, Effect::Writes, |c| async move {
-            let params: Params<'_> = &[&user_id.as_str(), &name.as_str(), &reason.number()];
-            Ok(c.run(&SESSION_REVOKE, params).await?.affected)
-        })
-        .await
+        let singly = || {
+            self.run(call, Effect::Writes, |c| async move {
+                let params: Params<'_> = &[&user_id.as_str(), &name.as_str(), &reason.number()];
+                Ok(c.run(&SESSION_REVOKE, params).await?.affected)
+            })
+        };
+        let request = || ((user_id.clone(), name.clone()), reason);
+        match self.turn(&self.sessions.revoke, call, request).await? {
+            Turn::Answered(()) => Ok(1),
+            Turn::Directly(place) => place.during(singly()).await,
+            Turn::Singly => singly().await,
+        }
     }
 
     /// Ends a user's sessions, all or all but one; answers how many live ones that were.
@@ -301,6 +327,14 @@ impl Store {
             Ok(revoked.affected)
         })
         .await
+    }
+}
+
+/// The answer of a rotation whose conditional write changed this row.
+fn rotation_answer(rotation: &Rotation, row: Session) -> Result<(Session, RotationOutcome), Refusal> {
+    match rotation.written(&row) {
+        Written::Answered(outcome) => Ok((row, outcome)),
+        Written::Replayed => Err(Refusal::TokenReplayed),
     }
 }
 

@@ -15,25 +15,29 @@ pub struct Statement {
 /// The phrases that statements share: `{name}` in a file stands for the text here. Filled in from first to last, so a
 /// phrase may hold those below it.
 const PHRASES: &[(&str, &str)] = &[
+    ("{rotated}", include_str!("statements/phrases/rotated.sql")),
+    ("{rotates}", include_str!("statements/phrases/rotates.sql")),
     ("{session}", rows::SESSION),
     ("{generic}", rows::GENERIC_TOKEN),
     ("{user}", rows::USER),
     ("{user_active}", rows::USER_ACTIVE_OF_SESSION),
     ("{client_columns}", rows::CLIENT_COLUMNS),
     ("{client_values_from_9}", rows::CLIENT_VALUES_FROM_9),
-    ("{client_set_if_rotated_and_8_from_9}", rows::CLIENT_SET_FROM_9),
+    ("{client_named_from_9}", rows::CLIENT_NAMED_FROM_9),
+    ("{client_arrays_from_9}", rows::CLIENT_ARRAYS_FROM_9),
+    ("{client_columns_after_ip}", rows::CLIENT_COLUMNS_AFTER_IP),
     (
         "{live}",
         "(s.revoked_at is null and s.session_expires > clock_timestamp() and s.idle_expires > clock_timestamp())",
     ),
     (
         "{within_grace}",
-        "coalesce(s.previous_jti = $3 and s.created > statement_timestamp() \
+        "coalesce(s.previous_jti = l.jti and s.created > statement_timestamp() \
          - least(s.rotation_grace, make_interval(secs => $5)), false)",
     ),
     (
         "{within_retry}",
-        "coalesce(s.previous_jti = $3 and s.jti = $4 and s.created > statement_timestamp() \
+        "coalesce(s.previous_jti = l.jti and s.jti = l.new_jti and s.created > statement_timestamp() \
          - greatest(make_interval(secs => $6), least(s.rotation_grace, make_interval(secs => $5))), false)",
     ),
     ("{unspent}", "(t.consumed_at is null and t.revoked_at is null and t.expires > clock_timestamp())"),
@@ -68,6 +72,11 @@ macro_rules! statements {
 statements! {
     SESSION_ADD = "session/add.sql";
     SESSION_ROTATE = "session/rotate.sql";
+    SESSION_ADD_SET = "session/add_set.sql";
+    SESSION_ROTATE_SET = "session/rotate_set.sql";
+    SESSION_REVOKE_SET = "session/revoke_set.sql";
+    SESSION_GET_SET = "session/get_set.sql";
+    SESSION_COUNT_LIVE_SET = "session/count_live_set.sql";
     SESSION_GET = "session/get.sql";
     SESSION_CHECK = "session/check.sql";
     SESSION_CHECK_BATCH = "session/check_batch.sql";

@@ -1,0 +1,251 @@
+//! Gathering: requests that arrive while a round trip is under way go together in the next one.
+//!
+//! A lane serves one kind of request. It has a few places, each one round trip at a time. A request that finds a place
+//! free takes it and goes at once with a statement of its own: an idle registry costs nobody anything. When all places
+//! are taken, requests wait in line, and whoever gives a place back takes the line along, as one statement for all.
+//!
+//! Every answer is read after its request arrived: nothing is cached. A set never waits for a lock and never holds
+//! the same session twice; whom it leaves unanswered goes singly. A failing set fails nobody but tells everybody to go
+//! singly, unless the connection was lost after a write was sent.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::connection::{Connection, StatementError};
+use super::pool::Pool;
+use super::{Call, Effect};
+use crate::registry::{Failure, SessionName, UserId};
+
+/// How many round trips of one kind are under way at most.
+const PLACES: usize = 2;
+/// How many requests one statement carries at most: 64 already reach the database's best rate.
+const SET_MAX: usize = 128;
+/// How many requests wait in line at most.
+const LINE_MAX: usize = 4096;
+/// How many of them for the same session. They need a set each, so more would only wait until they are too late; a
+/// page with a hundred tabs that all refresh at once is still served.
+const LINE_MAX_OF_ONE: usize = 128;
+
+/// How long a place is kept for one request's own statement.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// A kind of request that can be gathered.
+pub(super) trait Gathered: Send + Sync + 'static {
+    /// What is asked.
+    type Request: Send + Sync + 'static;
+    /// What is answered.
+    type Answer: Send + 'static;
+    /// Whether a lost connection leaves the outcome unknown.
+    const EFFECT: Effect;
+
+    /// The session that the request writes: no two requests of a set may have the same. Questions have none.
+    fn writes(request: &Self::Request) -> Option<(&UserId, &SessionName)>;
+
+    /// One statement for all; an answer for each, or `None` for who must go singly.
+    fn set(
+        c: &Connection,
+        requests: &[&Self::Request],
+    ) -> impl Future<Output = Result<Vec<Option<Self::Answer>>, StatementError>> + Send;
+}
+
+/// How a request goes on.
+pub(super) enum Turn<G: Gathered> {
+    /// With its own statement, and this place is kept until that is done.
+    Directly(Place<G>),
+    /// With its own statement: the set could not answer it.
+    Singly,
+    /// It is answered.
+    Answered(G::Answer),
+}
+
+/// The requests of one kind.
+pub(super) struct Lane<G: Gathered> {
+    shared: Arc<Shared<G>>,
+}
+
+struct Shared<G: Gathered> {
+    pool: Arc<Pool>,
+    /// Switched off, everybody goes singly.
+    gathering: bool,
+    line: Mutex<Line<G>>,
+}
+
+struct Line<G: Gathered> {
+    taken: usize,
+    waiting: VecDeque<Waiting<G>>,
+}
+
+struct Waiting<G: Gathered> {
+    request: G::Request,
+    call: Call,
+    answer: oneshot::Sender<Result<Turn<G>, Failure>>,
+}
+
+/// One of a lane's places. Given back when dropped, whatever became of the request.
+pub(super) struct Place<G: Gathered> {
+    shared: Arc<Shared<G>>,
+}
+
+impl<G: Gathered> Lane<G> {
+    pub(super) fn new(pool: &Arc<Pool>, gathering: bool) -> Self {
+        let line = Mutex::new(Line { taken: 0, waiting: VecDeque::new() });
+        Self { shared: Arc::new(Shared { pool: Arc::clone(pool), gathering, line }) }
+    }
+
+    /// Lets a request take its turn.
+    pub(super) async fn turn(
+        &self,
+        call: &Call,
+        request: impl FnOnce() -> G::Request,
+    ) -> Result<Turn<G>, Failure> {
+        if !self.shared.gathering {
+            return Ok(Turn::Singly);
+        }
+        let answered = {
+            let mut line = self.shared.line();
+            if line.taken < PLACES && line.waiting.is_empty() {
+                line.taken += 1;
+                return Ok(Turn::Directly(Place { shared: Arc::clone(&self.shared) }));
+            }
+            let request = request();
+            if !line.has_room_for(&request) {
+                return Err(Failure::Overloaded);
+            }
+            let (answer, answered) = oneshot::channel();
+            line.waiting.push_back(Waiting { request, call: call.clone(), answer });
+            answered
+        };
+        // No answer at all: it was too late to be sent, or what sent it broke.
+        answered.await.unwrap_or_else(|_| {
+            Err(if call.may_be_applied() { Failure::OutcomeUnknown } else { Failure::Overloaded })
+        })
+    }
+}
+
+impl<G: Gathered> Line<G> {
+    fn has_room_for(&self, request: &G::Request) -> bool {
+        if self.waiting.len() >= LINE_MAX {
+            return false;
+        }
+        let Some(session) = G::writes(request) else { return true };
+        let same = self.waiting.iter().filter(|waiting| G::writes(&waiting.request) == Some(session));
+        same.take(LINE_MAX_OF_ONE).count() < LINE_MAX_OF_ONE
+    }
+
+    /// Takes the next set out of the line, in order. Who has left or is too late is let go, unsent.
+    fn next_set(&mut self) -> Vec<Waiting<G>> {
+        let now = Instant::now();
+        let mut set: Vec<Waiting<G>> = Vec::with_capacity(self.waiting.len().min(SET_MAX));
+        let mut later = VecDeque::new();
+        while set.len() < SET_MAX
+            && let Some(next) = self.waiting.pop_front()
+        {
+            if next.answer.is_closed() || next.call.deadline() <= now {
+                continue;
+            }
+            let session = G::writes(&next.request);
+            if session.is_some() && set.iter().any(|other| G::writes(&other.request) == session) {
+                later.push_back(next);
+            } else {
+                set.push(next);
+            }
+        }
+        while let Some(next) = later.pop_back() {
+            self.waiting.push_front(next);
+        }
+        set
+    }
+}
+
+impl<G: Gathered> Shared<G> {
+    fn line(&self) -> MutexGuard<'_, Line<G>> {
+        // Nothing that runs under the lock leaves a line half changed.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, set: Vec<Waiting<G>>) {
+        let latest = set.iter().map(|waiting| waiting.call.deadline()).max();
+        let done = match latest {
+            None => return,
+            Some(latest) => self.pool.connection_for_sets(&Call::until(latest)).await,
+        };
+        let connection = match done {
+            Ok(connection) => connection,
+            Err(failure) => {
+                for waiting in set {
+                    let _ = waiting.answer.send(Err(failure.clone()));
+                }
+                return;
+            }
+        };
+        if G::EFFECT == Effect::Writes {
+            for waiting in &set {
+                waiting.call.mark_sent();
+            }
+        }
+        let requests: Vec<&G::Request> = set.iter().map(|waiting| &waiting.request).collect();
+        let answers = G::set(&connection, &requests).await;
+        drop(requests);
+        match answers {
+            Ok(answers) => {
+                drop(connection);
+                for (waiting, answer) in set.into_iter().zip(answers) {
+                    let _ = waiting.answer.send(Ok(answer.map_or(Turn::Singly, Turn::Answered)));
+                }
+            }
+            Err(error) => {
+                let lost = matches!(error, StatementError::Lost);
+                if lost || matches!(error, StatementError::Stale) {
+                    connection.discard();
+                }
+                tracing::debug!(?error, "a set failed: its requests go singly");
+                for waiting in set {
+                    let turn = if lost && G::EFFECT == Effect::Writes {
+                        Err(Failure::OutcomeUnknown)
+                    } else {
+                        Ok(Turn::Singly)
+                    };
+                    let _ = waiting.answer.send(turn);
+                }
+            }
+        }
+    }
+}
+
+impl<G: Gathered> Place<G> {
+    /// Keeps the place while something is done, but no longer than a round trip should take: who waits for a lock must
+    /// not hold up the line.
+    pub(super) async fn during<T>(self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = timeout(PATIENCE, &mut work).await {
+            return done;
+        }
+        drop(self);
+        work.await
+    }
+
+    /// Answers the line, set after set, until nobody waits.
+    async fn serve(self, mut set: Vec<Waiting<G>>) {
+        while !set.is_empty() {
+            self.shared.answer(set).await;
+            set = self.shared.line().next_set();
+        }
+    }
+}
+
+impl<G: Gathered> Drop for Place<G> {
+    fn drop(&mut self) {
+        let mut line = self.shared.line();
+        let set = line.next_set();
+        if set.is_empty() {
+            line.taken -= 1;
+        } else {
+            drop(line);
+            tokio::spawn(Self { shared: Arc::clone(&self.shared) }.serve(set));
+        }
+    }
+}
