@@ -234,8 +234,12 @@ impl Store {
         user_id: Option<&UserId>,
     ) -> Result<Option<GenericToken>, Failure> {
         let digests = &self.keys()?.secret_digests(purpose, value);
-        self.run(call, Effect::Reads, |c| async move { find_secret(&c, digests, purpose, user_id).await })
-            .await
+        self.run(
+            call,
+            Effect::Reads,
+            |c| async move { find_secret(&c, digests, purpose, user_id, None).await },
+        )
+        .await
     }
 
     /// Lists a user's one-time tokens, newest first, with one more than asked for if there are more.
@@ -370,7 +374,9 @@ async fn claim_secret(
     if let Some(row) = c.row(&GENERIC_CONSUME_SECRET, params).await? {
         return generic_token(&row);
     }
-    let Some(token) = find_secret(c, &digests, &claim.purpose, claim.user_id.as_ref()).await? else {
+    let Some(token) =
+        find_secret(c, &digests, &claim.purpose, claim.user_id.as_ref(), consumption_id).await?
+    else {
         return Err(Refusal::TokenNotFound.into());
     };
     if token.was_consumed_by(claim.consumption_id.as_ref()) {
@@ -387,8 +393,10 @@ async fn find_secret(
     digests: &[Vec<u8>],
     purpose: &Purpose,
     user_id: Option<&UserId>,
+    consumption_id: Option<&str>,
 ) -> Result<Option<GenericToken>, StatementError> {
     let user_id = user_id.map(UserId::as_str);
-    let row = c.row(&GENERIC_FIND_SECRET, &[&digests, &purpose.as_str(), &user_id]).await?;
+    let params: Params<'_> = &[&digests, &purpose.as_str(), &user_id, &consumption_id];
+    let row = c.row(&GENERIC_FIND_SECRET, params).await?;
     row.as_ref().map(generic_token).transpose()
 }
