@@ -10,7 +10,7 @@ use super::statements::{
 };
 use super::{ATTEMPTS, Call, Effect, Store};
 use crate::registry::generic_token::{Candidate, Consumption, Issue, Judgement, Wanted, Window, judge_guess};
-use crate::registry::secrets::{ServerKeys, is_code, mint_challenge, mint_code, mint_secret};
+use crate::registry::secrets::{CODE_DIGITS, ServerKeys, is_code, mint_challenge, mint_code, mint_secret};
 use crate::registry::{ConsumptionId, Failure, GenericToken, Purpose, Refusal, RequestId, UserId};
 
 impl Store {
@@ -358,8 +358,16 @@ fn value_again(
     if token.is_code != digits.is_some() {
         return Err(Failure::invalid("request_id", "was used before, for another kind of value").into());
     }
-    let derived = keys.derive_values(&issue.user_id, &issue.purpose, request_id, digits);
-    Ok(derived.into_iter().find(is_the_value))
+    let value_of = |digits| {
+        keys.derive_values(&issue.user_id, &issue.purpose, request_id, digits).into_iter().find(is_the_value)
+    };
+    if let Some(value) = value_of(digits) {
+        return Ok(Some(value));
+    }
+    if digits.is_some() && CODE_DIGITS.into_iter().any(|digits| value_of(Some(digits)).is_some()) {
+        return Err(Failure::invalid("request_id", "was used before, for a code of another length").into());
+    }
+    Ok(None)
 }
 
 async fn claim_secret(
