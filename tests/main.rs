@@ -2,4 +2,6 @@
 
 mod support;
 
+mod codes;
+mod one_time_tokens;
 mod rotation;
