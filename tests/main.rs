@@ -2,6 +2,8 @@
 
 mod support;
 
+mod codes;
+mod one_time_tokens;
 mod races;
 mod revocation;
 mod rotation;

@@ -16,16 +16,16 @@ use crate::proto::{
 };
 use crate::registry::fields::Zero;
 use crate::registry::generic_token::{Consumption, Issue, Wanted};
-use crate::registry::secrets::is_code;
+use crate::registry::secrets::{CODE_DIGITS, is_code};
 use crate::registry::{Fields, TokenState, page};
 
 /// Reads what the value shall be.
 fn wanted_in(f: &mut Fields, digits: Option<i32>, value: Option<String>) -> Wanted {
     let digits = digits.map(|digits| match u32::try_from(digits) {
-        Ok(digits @ 6..=10) => digits,
+        Ok(digits) if CODE_DIGITS.contains(&digits) => digits,
         _ => {
             f.refuse("digits", "must be 6 to 10");
-            6
+            *CODE_DIGITS.start()
         }
     });
     match (digits, value) {

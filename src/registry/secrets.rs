@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256};
 use super::generic_token::{Kind, SECRET_MIN};
 use super::identifiers::{Challenge, Jti, Purpose, RequestId, UserId};
 
+/// How many digits a code may have.
+pub const CODE_DIGITS: std::ops::RangeInclusive<u32> = 6..=10;
+
 /// A digest as the database keeps it.
 pub type Digest = Vec<u8>;
 

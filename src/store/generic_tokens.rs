@@ -10,7 +10,7 @@ use super::statements::{
 };
 use super::{ATTEMPTS, Call, Effect, Store};
 use crate::registry::generic_token::{Candidate, Consumption, Issue, Judgement, Wanted, Window, judge_guess};
-use crate::registry::secrets::{ServerKeys, is_code, mint_challenge, mint_code, mint_secret};
+use crate::registry::secrets::{CODE_DIGITS, ServerKeys, is_code, mint_challenge, mint_code, mint_secret};
 use crate::registry::{ConsumptionId, Failure, GenericToken, Purpose, Refusal, RequestId, UserId};
 
 impl Store {
@@ -234,8 +234,12 @@ impl Store {
         user_id: Option<&UserId>,
     ) -> Result<Option<GenericToken>, Failure> {
         let digests = &self.keys()?.secret_digests(purpose, value);
-        self.run(call, Effect::Reads, |c| async move { find_secret(&c, digests, purpose, user_id).await })
-            .await
+        self.run(
+            call,
+            Effect::Reads,
+            |c| async move { find_secret(&c, digests, purpose, user_id, None).await },
+        )
+        .await
     }
 
     /// Lists a user's one-time tokens, newest first, with one more than asked for if there are more.
@@ -354,8 +358,16 @@ fn value_again(
     if token.is_code != digits.is_some() {
         return Err(Failure::invalid("request_id", "was used before, for another kind of value").into());
     }
-    let derived = keys.derive_values(&issue.user_id, &issue.purpose, request_id, digits);
-    Ok(derived.into_iter().find(is_the_value))
+    let value_of = |digits| {
+        keys.derive_values(&issue.user_id, &issue.purpose, request_id, digits).into_iter().find(is_the_value)
+    };
+    if let Some(value) = value_of(digits) {
+        return Ok(Some(value));
+    }
+    if digits.is_some() && CODE_DIGITS.into_iter().any(|digits| value_of(Some(digits)).is_some()) {
+        return Err(Failure::invalid("request_id", "was used before, for a code of another length").into());
+    }
+    Ok(None)
 }
 
 async fn claim_secret(
@@ -370,7 +382,9 @@ async fn claim_secret(
     if let Some(row) = c.row(&GENERIC_CONSUME_SECRET, params).await? {
         return generic_token(&row);
     }
-    let Some(token) = find_secret(c, &digests, &claim.purpose, claim.user_id.as_ref()).await? else {
+    let Some(token) =
+        find_secret(c, &digests, &claim.purpose, claim.user_id.as_ref(), consumption_id).await?
+    else {
         return Err(Refusal::TokenNotFound.into());
     };
     if token.was_consumed_by(claim.consumption_id.as_ref()) {
@@ -387,8 +401,10 @@ async fn find_secret(
     digests: &[Vec<u8>],
     purpose: &Purpose,
     user_id: Option<&UserId>,
+    consumption_id: Option<&str>,
 ) -> Result<Option<GenericToken>, StatementError> {
     let user_id = user_id.map(UserId::as_str);
-    let row = c.row(&GENERIC_FIND_SECRET, &[&digests, &purpose.as_str(), &user_id]).await?;
+    let params: Params<'_> = &[&digests, &purpose.as_str(), &user_id, &consumption_id];
+    let row = c.row(&GENERIC_FIND_SECRET, params).await?;
     row.as_ref().map(generic_token).transpose()
 }

@@ -3,6 +3,7 @@
 // Each capability uses its part of it.
 #![allow(dead_code)]
 
+pub mod one_time;
 pub mod postgres;
 pub mod proxy;
 pub mod sessions;
