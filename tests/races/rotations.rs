@@ -31,17 +31,20 @@ fn token(answer: &Result<RotateRefreshTokenResponse, Status>) -> Option<&Refresh
     answer.as_ref().ok().and_then(|answer| answer.token.as_ref())
 }
 
-/// 64 rotations of jti `first` at once. Whatever they were answered, they were never told of two live jtis.
+/// 64 rotations of jti `first` at once, of which those that have connections all wait for the row before the first one
+/// gets it. Whatever they were answered, they were never told of two live jtis.
 async fn rivals(
     arena: &Arena,
     user_id: &str,
     new_jti: impl Fn(usize) -> Option<String>,
 ) -> Vec<Result<RotateRefreshTokenResponse, Status>> {
-    let answers = at_once((0..RIVALS).map(|n| {
+    // Written, not just locked: so that every rival judges the row anew when its wait is over.
+    let held = arena.hold("update sessions set enabled = enabled where user_id = $1", user_id).await;
+    let calls = at_once((0..RIVALS).map(|n| {
         let (client, request) = (arena.client(n), rotation(user_id, "first", new_jti(n)));
         async move { client.rotate_as(request).await }
-    }))
-    .await;
+    }));
+    let (answers, ()) = tokio::join!(calls, held.release_when_waited_for_by(8));
     let row = arena.client(0).get(user_id, "session").await.unwrap();
     for token in answers.iter().filter_map(token) {
         assert_eq!(token.jti, row.jti, "there is one live jti");
