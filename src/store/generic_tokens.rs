@@ -148,7 +148,7 @@ impl Store {
         }
     }
 
-    /// One guess at a code; `None` if something ended the code in between.
+    /// One guess at a code; `None`, and nothing charged or reset, if something ended the code in between.
     async fn guess_once(
         &self,
         c: &Connection,
@@ -201,22 +201,25 @@ impl Store {
             }
             Judgement::Claim(token) => {
                 let consumption_id = guess.consumption_id.as_ref().map(ConsumptionId::as_str);
-                let Window { attempts, started, .. } = window.reset();
-                let [claimed, _] = c
-                    .commit([
-                        (&GENERIC_CLAIM_CODE, &[&user_id, &purpose, &token.id, &consumption_id]),
-                        (&GENERIC_SET_WINDOW, &[&user_id, &purpose, &attempts, &started]),
-                    ])
+                let [claimed] = c
+                    .proceed([(&GENERIC_CLAIM_CODE, &[&user_id, &purpose, &token.id, &consumption_id])])
                     .await?;
-                claimed.into_row().map(|row| generic_token(&row)).transpose()
+                let Some(row) = claimed.into_row() else {
+                    c.rollback().await;
+                    return Ok(None);
+                };
+                let Window { attempts, started, .. } = window.reset();
+                c.commit([(&GENERIC_SET_WINDOW, &[&user_id, &purpose, &attempts, &started])]).await?;
+                Ok(Some(generic_token(&row)?))
             }
             Judgement::Charge(token) => {
+                let [charged] = c.proceed([(&GENERIC_CHARGE_CODE, &[&user_id, &purpose, &token.id])]).await?;
+                if charged.affected == 0 {
+                    c.rollback().await;
+                    return Ok(None);
+                }
                 let Window { attempts, started, .. } = window.charged(policy);
-                c.commit([
-                    (&GENERIC_CHARGE_CODE, &[&user_id, &purpose, &token.id]),
-                    (&GENERIC_SET_WINDOW, &[&user_id, &purpose, &attempts, &started]),
-                ])
-                .await?;
+                c.commit([(&GENERIC_SET_WINDOW, &[&user_id, &purpose, &attempts, &started])]).await?;
                 Err(Refusal::TokenNotFound.into())
             }
         }

@@ -32,13 +32,15 @@ const PHRASES: &[(&str, &str)] = &[
     ),
     (
         "{within_grace}",
-        "coalesce(s.previous_jti = l.jti and s.created > statement_timestamp() \
-         - least(s.rotation_grace, make_interval(secs => $5)), false)",
+        // A statement that waited for the row may have started before the rotation: greatest() keeps a window of 0 shut.
+        "coalesce(s.previous_jti = l.jti and s.created + least(s.rotation_grace, make_interval(secs => $5)) \
+         > greatest(s.created, statement_timestamp()), false)",
     ),
     (
         "{within_retry}",
-        "coalesce(s.previous_jti = l.jti and s.jti = l.new_jti and s.created > statement_timestamp() \
-         - greatest(make_interval(secs => $6), least(s.rotation_grace, make_interval(secs => $5))), false)",
+        "coalesce(s.previous_jti = l.jti and s.jti = l.new_jti and s.created \
+         + greatest(make_interval(secs => $6), least(s.rotation_grace, make_interval(secs => $5))) \
+         > greatest(s.created, statement_timestamp()), false)",
     ),
     ("{unspent}", "(t.consumed_at is null and t.revoked_at is null and t.expires > clock_timestamp())"),
     (

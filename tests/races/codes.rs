@@ -191,3 +191,23 @@ async fn a_claim_beside_the_issue_that_replaces_its_code_wins_or_is_told_so() {
     }
     arena.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_guess_that_loses_to_a_revocation_is_told_so_and_leaves_the_count_as_it_is() {
+    let arena = Arena::open().await;
+    for value in ["111111", "wrong-3"] {
+        let user = format!("user-{value}");
+        issue(&arena.client(0), code(&user, "111111")).await.unwrap();
+        for n in 0..3 {
+            claim(&arena.client(n), claim_of(&user, &wrong(n))).await.unwrap_err();
+        }
+        let revocation = "update generic_tokens set revoked_at = clock_timestamp() where user_id = $1";
+        let held = arena.hold(revocation, &user).await;
+        let (answers, ()) =
+            tokio::join!(guess(&arena, vec![claim_of(&user, value)]), held.release_when_waited_for_by(1));
+        let told = if value == "111111" { "TOKEN_REVOKED" } else { "TOKEN_NOT_FOUND" };
+        assert_eq!(answers, [told]);
+        assert_eq!(charged(&arena, &user).await, (3, 3));
+    }
+    arena.close().await;
+}

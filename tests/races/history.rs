@@ -9,9 +9,9 @@ use token_registry::proto::TokenState;
 use super::{Arena, at_once, rounds, word};
 use crate::support::Registry;
 
-const CLIENTS: usize = 8;
-const CALLS: usize = 40;
-const SESSIONS: usize = 3;
+const CLIENTS: usize = 6;
+const CALLS: usize = 60;
+const SESSIONS: usize = 6;
 const USER: &str = "user";
 
 /// A call and its answer.
@@ -47,8 +47,8 @@ async fn live(
         let session = rand::random_range(0..SESSIONS);
         let name = format!("{prefix}-{session}");
         let start = Instant::now();
-        let what = match rand::random_range(0..100) {
-            0..70 => {
+        let what = match rand::random_range(0..300) {
+            0..210 => {
                 let jti = latest.lock().unwrap()[session].clone();
                 let next = format!("by-{n}-{call}");
                 let answer = client.rotate(USER, &name, &jti, &next).await;
@@ -66,7 +66,7 @@ async fn live(
                     (other, _) => panic!("a rotation was answered {other}"),
                 }
             }
-            70..99 => What::Checked(client.check_session(USER, &name).await),
+            210..298 => What::Checked(client.check_session(USER, &name).await),
             _ => {
                 client.log_out(USER, &name).await;
                 What::Ended

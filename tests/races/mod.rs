@@ -82,6 +82,14 @@ impl Arena {
         assert_eq!(moved, 1);
     }
 
+    /// Locks rows and holds them, so that calls sent now are sure to meet: see [`Held`].
+    async fn hold(&self, query: &str, user_id: &str) -> Held<'_> {
+        let holder = self.clients[0].sql().await;
+        holder.batch_execute("begin").await.expect("a transaction");
+        holder.execute(query, &[&user_id]).await.expect("the locks");
+        Held { arena: self, holder }
+    }
+
     /// At the end of a race: the database had to break up no deadlock.
     async fn close(self) {
         let row = self.sql.query_one("select current_database()::text", &[]).await.expect("a name");
@@ -93,6 +101,22 @@ impl Arena {
             .filter(|line| line.split_whitespace().any(|word| word == database))
             .collect();
         assert!(deadlocks.is_empty(), "{deadlocks:#?}");
+    }
+}
+
+/// Rows that calls are waiting for.
+struct Held<'a> {
+    arena: &'a Arena,
+    holder: tokio_postgres::Client,
+}
+
+impl Held<'_> {
+    /// Lets go once at least so many statements are waiting in the database.
+    async fn release_when_waited_for_by(self, statements: i64) {
+        let waiting = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock' and $1 <> ''";
+        while self.arena.count(waiting, "any").await < statements {}
+        self.holder.batch_execute("commit").await.expect("a commit");
     }
 }
 
