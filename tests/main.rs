@@ -2,6 +2,8 @@
 
 mod support;
 
+mod listing;
+mod questions;
 mod revocation;
 mod rotation;
 mod rotation_order;
