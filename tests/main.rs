@@ -3,7 +3,9 @@
 mod support;
 
 mod codes;
+mod listing;
 mod one_time_tokens;
+mod questions;
 mod races;
 mod revocation;
 mod rotation;
