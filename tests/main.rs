@@ -2,4 +2,6 @@
 
 mod support;
 
+mod bad_bytes;
+mod bad_input;
 mod rotation;

@@ -5,6 +5,7 @@
 
 pub mod postgres;
 pub mod proxy;
+pub mod raw;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -104,6 +105,23 @@ impl Registry {
     /// A connection to its database, to look at rows and to move their times: tests don't wait for clocks.
     pub async fn sql(&self) -> tokio_postgres::Client {
         connect(&self.database_url).await
+    }
+
+    /// All that the database holds, table by table, as a digest of its rows: equal before and after means that nothing
+    /// was written.
+    pub async fn contents(&self) -> Vec<(String, String)> {
+        let sql = self.sql().await;
+        let tables = "select tablename::text from pg_tables where schemaname = 'public' order by 1";
+        let mut contents = Vec::new();
+        for table in sql.query(tables, &[]).await.expect("the tables") {
+            let table: String = table.get(0);
+            let digest = format!(
+                "select count(*) || ' rows ' || coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t"
+            );
+            let digest: String = sql.query_one(&digest, &[]).await.expect("its rows").get(0);
+            contents.push((table, digest));
+        }
+        contents
     }
 
     /// Opens a session with everything default.
