@@ -4,4 +4,6 @@ mod support;
 
 mod bad_bytes;
 mod bad_input;
+mod errors;
 mod rotation;
+mod schema;
