@@ -2,7 +2,10 @@
 
 mod support;
 
+mod bad_bytes;
+mod bad_input;
 mod codes;
+mod errors;
 mod listing;
 mod one_time_tokens;
 mod questions;
@@ -11,4 +14,5 @@ mod revocation;
 mod rotation;
 mod rotation_order;
 mod rotation_windows;
+mod schema;
 mod sessions;

@@ -42,6 +42,14 @@ create table if not exists schema_migrations (
   applied  timestamptz not null default clock_timestamp()
 )";
 
+/// What the bookkeeping's columns are, said once: when the first step is applied.
+const BOOKKEEPING_COMMENTS: &str = "\
+comment on table schema_migrations is 'Which steps of the schema were applied. Written by token-registry alone.';
+comment on column schema_migrations.version is 'The step''s number.';
+comment on column schema_migrations.name is 'The step''s file in migrations/, without .sql.';
+comment on column schema_migrations.checksum is 'SHA-256 of the step''s text, in hex: a step that was edited afterwards is refused.';
+comment on column schema_migrations.applied is 'When it was applied.'";
+
 fn checksum(sql: &str) -> String {
     use std::fmt::Write as _;
     Sha256::digest(sql).iter().fold(String::new(), |mut hex, byte| {
@@ -69,6 +77,9 @@ pub(super) async fn migrate(client: &mut Client) -> Result<Migrated, StoreError>
             return Err(StoreError::SchemaDiffers { name: known.name });
         }
         from = version;
+    }
+    if from == 0 {
+        transaction.batch_execute(BOOKKEEPING_COMMENTS).await?;
     }
     let mut to = from;
     for step in MIGRATIONS.iter().filter(|step| step.version > from) {

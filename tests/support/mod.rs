@@ -6,7 +6,9 @@
 pub mod one_time;
 pub mod postgres;
 pub mod proxy;
+pub mod raw;
 pub mod sessions;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use token_registry::proto::{
 use token_registry::{server, store};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
@@ -41,6 +44,7 @@ pub struct Registry {
     pub database_url: String,
     // Dropped in this order: the server ends before its database goes.
     stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<()>>,
     _database: Option<Database>,
 }
 
@@ -80,7 +84,7 @@ impl Registry {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(async move {
+        let running = tokio::spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
@@ -103,6 +107,8 @@ impl Registry {
             users: UserServiceClient::new(channel),
             database_url: database_url.to_owned(),
             stop: None,
+            stop: Some(stop),
+            running: Some(running),
             _database: None,
         }
     }
@@ -112,9 +118,33 @@ impl Registry {
         self.stop.take();
     }
 
+    /// Waits for its end.
+    pub async fn ended(&mut self) {
+        if let Some(running) = self.running.take() {
+            patiently(running).await.expect("the registry ends well");
+        }
+    }
+
     /// A connection to its database, to look at rows and to move their times: tests don't wait for clocks.
     pub async fn sql(&self) -> tokio_postgres::Client {
         connect(&self.database_url).await
+    }
+
+    /// All that the database holds, table by table, as a digest of its rows: equal before and after means that nothing
+    /// was written.
+    pub async fn contents(&self) -> Vec<(String, String)> {
+        let sql = self.sql().await;
+        let tables = "select tablename::text from pg_tables where schemaname = 'public' order by 1";
+        let mut contents = Vec::new();
+        for table in sql.query(tables, &[]).await.expect("the tables") {
+            let table: String = table.get(0);
+            let digest = format!(
+                "select count(*) || ' rows ' || coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t"
+            );
+            let digest: String = sql.query_one(&digest, &[]).await.expect("its rows").get(0);
+            contents.push((table, digest));
+        }
+        contents
     }
 
     /// Opens a session with everything default.
@@ -260,4 +290,33 @@ pub fn assert_invalid<T>(result: Result<T, Status>, fields: &[&str]) -> Status {
     expected.sort_unstable();
     assert_eq!(named, expected, "{status:?}");
     status
+}
+
+/// Waits for what has to come. The limit is there for a test that fails, not for one that succeeds.
+pub async fn patiently<T>(coming: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), coming).await.expect("it comes at last")
+}
+
+/// Waits until something that nobody announces is so.
+pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    patiently(async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// Waits until so many statements on the database of this connection wait for a lock.
+pub async fn until_waiting_for_locks(sql: &tokio_postgres::Client, count: i64) {
+    let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    until(async || sql.query_one(waiting, &[]).await.expect("a count").get::<_, i64>(0) >= count).await;
+}
+
+/// Asserts that a call was refused as unavailable: nothing was done, and when to try again is told.
+#[track_caller]
+pub fn assert_try_again<T>(result: Result<T, Status>, expected: &str) {
+    let status = assert_refused(result, Code::Unavailable, expected);
+    let retry = status.get_details_retry_info().expect("RetryInfo");
+    assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()), "{retry:?}");
 }
