@@ -90,7 +90,7 @@ impl Registry {
             };
             server::run_with_ready(listener, config, shutdown, ready).await.expect("the registry runs");
         });
-        Self { stop: Some(stop), ..Self::reached_at(address, database_url) }
+        Self { stop: Some(stop), running: Some(running), ..Self::reached_at(address, database_url) }
     }
 
     /// The same registry by a channel of its own: another client. It ends with the one that was started.
@@ -107,8 +107,7 @@ impl Registry {
             users: UserServiceClient::new(channel),
             database_url: database_url.to_owned(),
             stop: None,
-            stop: Some(stop),
-            running: Some(running),
+            running: None,
             _database: None,
         }
     }
