@@ -4,7 +4,10 @@ mod support;
 
 mod bad_bytes;
 mod bad_input;
+mod clients;
 mod codes;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod errors;
 mod listing;
 mod one_time_tokens;

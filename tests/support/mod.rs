@@ -98,7 +98,8 @@ impl Registry {
         Self::reached_at(self.address, &self.database_url)
     }
 
-    fn reached_at(address: SocketAddr, database_url: &str) -> Self {
+    /// A registry that runs elsewhere, by its address.
+    pub fn reached_at(address: SocketAddr, database_url: &str) -> Self {
         let channel = channel(address);
         Self {
             address,
