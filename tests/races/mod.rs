@@ -4,6 +4,7 @@
 //! `TOKEN_REGISTRY_TEST_ROUNDS` says how many rounds: few by default, a hundred to be sure.
 
 mod codes;
+mod enders;
 mod history;
 mod issues;
 mod rotations;
@@ -111,12 +112,20 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Lets go once at least so many statements are waiting in the database.
-    async fn release_when_waited_for_by(self, statements: i64) {
+    /// Answers once at least so many statements are waiting in the database.
+    async fn waited_for_by(&self, statements: i64) {
         let waiting = "select count(*) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock' and $1 <> ''";
         while self.arena.count(waiting, "any").await < statements {}
+    }
+
+    async fn release(self) {
         self.holder.batch_execute("commit").await.expect("a commit");
+    }
+
+    async fn release_when_waited_for_by(self, statements: i64) {
+        self.waited_for_by(statements).await;
+        self.release().await;
     }
 }
 
