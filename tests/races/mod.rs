@@ -14,11 +14,13 @@ mod users;
 use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use token_registry::config::Config;
 use token_registry::proto::RotateRefreshTokenResponse;
 use tokio::sync::Barrier;
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::support::postgres::Cluster;
@@ -116,7 +118,10 @@ impl Held<'_> {
     async fn waited_for_by(&self, statements: i64) {
         let waiting = "select count(*) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock' and $1 <> ''";
-        while self.arena.count(waiting, "any").await < statements {}
+        let come = async { while self.arena.count(waiting, "any").await < statements {} };
+        // Bounds the failure, when a call doesn't wait that should.
+        let patience = Duration::from_secs(20);
+        assert!(timeout(patience, come).await.is_ok(), "fewer than {statements} statements wait");
     }
 
     async fn release(self) {
