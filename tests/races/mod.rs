@@ -33,7 +33,7 @@ const CHANNELS: usize = 3;
 fn rounds() -> usize {
     match env::var("TOKEN_REGISTRY_TEST_ROUNDS") {
         Ok(text) => text.parse().expect("TOKEN_REGISTRY_TEST_ROUNDS is a number"),
-        Err(_) => 4,
+        Err(_) => 3,
     }
 }
 
