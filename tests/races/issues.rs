@@ -45,18 +45,25 @@ async fn state_of(registry: &Registry, value: &str) -> TokenState {
     registry.generic.clone().check_generic_token(request).await.unwrap().into_inner().state()
 }
 
+/// Sends calls that are let go together, when so many of them wait for the user's row.
+async fn together<T>(arena: &Arena, user_id: &str, waiting: i64, calls: impl Future<Output = T>) -> T {
+    let held = arena.hold("select from users where user_id = $1 for update", user_id).await;
+    tokio::join!(calls, held.release_when_waited_for_by(waiting)).0
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn after_any_number_of_concurrent_issues_exactly_the_last_one_is_alive() {
     let arena = Arena::open().await;
     for round in 0..rounds() {
         let user = format!("user-{round}");
-        // The first wave makes the user known as well, and the row that orders the issues.
-        for _ in 0..3 {
-            let answers = at_once((0..8).map(|n| {
+        // The first wave makes the user known as well, and the row that orders the issues; the others are let go all
+        // at once, by the user's row.
+        for wave in 0..3 {
+            let calls = at_once((0..8).map(|n| {
                 let (client, request) = (arena.client(n), issue_of(&user));
                 async move { issue(&client, request).await }
-            }))
-            .await;
+            }));
+            let answers = together(&arena, &user, if wave == 0 { 0 } else { 8 }, calls).await;
             let issued: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
             let newest = issued.iter().map(|(token, _)| token.base.as_ref().unwrap().id).max().unwrap();
             for (n, (token, value)) in issued.iter().enumerate() {
@@ -77,13 +84,15 @@ async fn copies_of_one_issue_are_answered_with_one_token_and_one_value() {
     for round in 0..rounds() {
         let user = format!("user-{round}");
         let digits = (round % 2 == 1).then_some(6);
-        let answers = at_once((0..2 + round % 7).map(|n| {
+        let copies = [2, 8][round % 2];
+        issue(&arena.client(0), issue_of(&user)).await.unwrap();
+        let calls = at_once((0..copies).map(|n| {
             let client = arena.client(n);
             let request =
                 IssueGenericTokenRequest { request_id: Some("issue".into()), digits, ..issue_of(&user) };
             async move { issue(&client, request).await }
-        }))
-        .await;
+        }));
+        let answers = together(&arena, &user, i64::try_from(copies).unwrap(), calls).await;
         let issued: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
         let (token, value) = &issued[0];
         for (other, its_value) in &issued {
@@ -91,7 +100,7 @@ async fn copies_of_one_issue_are_answered_with_one_token_and_one_value() {
             assert_eq!((&other.challenge, other.state()), (&token.challenge, TokenState::Active));
             assert!(its_value == value, "the values differ");
         }
-        assert_eq!(arena.count("select count(*) from generic_tokens where user_id = $1", &user).await, 1);
+        assert_eq!(arena.count("select count(*) from generic_tokens where user_id = $1", &user).await, 2);
         claim(&arena.client(1), claim_of(&user, value)).await.unwrap();
     }
     arena.close().await;

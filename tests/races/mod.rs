@@ -4,6 +4,7 @@
 //! `TOKEN_REGISTRY_TEST_ROUNDS` says how many rounds: few by default, a hundred to be sure.
 
 mod codes;
+mod enders;
 mod history;
 mod issues;
 mod rotations;
@@ -13,11 +14,13 @@ mod users;
 use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use token_registry::config::Config;
 use token_registry::proto::RotateRefreshTokenResponse;
 use tokio::sync::Barrier;
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::support::postgres::Cluster;
@@ -30,7 +33,7 @@ const CHANNELS: usize = 3;
 fn rounds() -> usize {
     match env::var("TOKEN_REGISTRY_TEST_ROUNDS") {
         Ok(text) => text.parse().expect("TOKEN_REGISTRY_TEST_ROUNDS is a number"),
-        Err(_) => 4,
+        Err(_) => 3,
     }
 }
 
@@ -111,12 +114,23 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Lets go once at least so many statements are waiting in the database.
-    async fn release_when_waited_for_by(self, statements: i64) {
+    /// Answers once at least so many statements are waiting in the database.
+    async fn waited_for_by(&self, statements: i64) {
         let waiting = "select count(*) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock' and $1 <> ''";
-        while self.arena.count(waiting, "any").await < statements {}
+        let come = async { while self.arena.count(waiting, "any").await < statements {} };
+        // Bounds the failure, when a call doesn't wait that should.
+        let patience = Duration::from_secs(20);
+        assert!(timeout(patience, come).await.is_ok(), "fewer than {statements} statements wait");
+    }
+
+    async fn release(self) {
         self.holder.batch_execute("commit").await.expect("a commit");
+    }
+
+    async fn release_when_waited_for_by(self, statements: i64) {
+        self.waited_for_by(statements).await;
+        self.release().await;
     }
 }
 
