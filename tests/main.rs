@@ -19,3 +19,4 @@ mod rotation_order;
 mod rotation_windows;
 mod schema;
 mod sessions;
+mod users;

@@ -258,3 +258,6 @@ pub fn judge_guess<'a>(
     }
     if meant.matches { Judgement::Claim(&meant.token) } else { Judgement::Charge(&meant.token) }
 }
+
+#[cfg(test)]
+mod tests;

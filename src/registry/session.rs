@@ -279,3 +279,6 @@ pub enum Explanation {
     /// By this row it would be written: something changed in between, so try again. Never a verdict.
     Again,
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::support::one_time::{
 };
 use crate::support::{Registry, assert_refused};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// A registry whose window takes seven wrong guesses in an hour.
 async fn registry() -> Registry {
@@ -156,7 +156,7 @@ async fn a_purpose_has_its_own_window_where_it_is_configured() {
     let registry = Registry::start_with(|config| {
         let policy = PurposePolicy {
             window_attempts: Some(2),
-            window: Some(Duration::from_secs(60)),
+            window: Some(Duration::from_mins(1)),
             ..PurposePolicy::default()
         };
         config.purposes.insert("mfa".to_owned(), policy);
@@ -166,7 +166,7 @@ async fn a_purpose_has_its_own_window_where_it_is_configured() {
     guess_wrong(&registry, "ada", 2).await;
     let guess = || async { consume(&registry, of_user("ada", "mfa", "right")).await };
     assert_refused(guess().await, ResourceExhausted, "ATTEMPTS_EXHAUSTED");
-    let_pass(&registry, Duration::from_secs(60)).await;
+    let_pass(&registry, Duration::from_mins(1)).await;
     guess().await.unwrap();
 }
 

@@ -122,8 +122,8 @@ async fn the_attempts_of_a_code_have_a_default_and_a_cap_and_a_secret_has_none()
 async fn a_purpose_has_the_policy_that_was_configured_for_it_and_others_the_default() {
     let registry = Registry::start_with(|config| {
         let policy = PurposePolicy {
-            lifetime: Some(Duration::from_secs(300)),
-            max_lifetime: Some(Duration::from_secs(600)),
+            lifetime: Some(Duration::from_mins(5)),
+            max_lifetime: Some(Duration::from_mins(10)),
             max_attempts: Some(2),
             max_attempts_cap: Some(3),
             ..PurposePolicy::default()

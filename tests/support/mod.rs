@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod one_time;
+pub mod people;
 pub mod postgres;
 pub mod proxy;
 pub mod raw;
