@@ -5,6 +5,7 @@ mod support;
 mod bad_bytes;
 mod bad_input;
 mod codes;
+mod configuration;
 mod errors;
 mod listing;
 mod one_time_tokens;
