@@ -78,6 +78,7 @@ fn write_comment(text: &mut String, comment: &str) {
 }
 
 /// Serialises the field `database_url`.
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(super) fn hidden_url<S: Serializer>(url: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
     url.as_ref().map(database_url::hiding_password).serialize(to)
 }
