@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::config::{Config, ConfigError, Flags};
+use crate::config::{self, Config, ConfigError, Flags};
 use crate::{server, store, telemetry};
 
 /// What sysexits.h calls `EX_USAGE`.
@@ -167,7 +167,7 @@ fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
 async fn serve(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     config.database_url()?;
-    telemetry::start(config.log_format, &config.log_filter);
+    start_logs(&config);
     let shutdown = shutdown_signal()?;
     let (listener, address) = listen(config.listen).await?;
     tracing::info!(%address, "listening");
@@ -177,7 +177,7 @@ async fn serve(flags: &Flags) -> Result<(), Failure> {
 async fn migrate(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     config.database_url()?;
-    telemetry::start(config.log_format, &config.log_filter);
+    start_logs(&config);
     let store::Migrated { from, to } =
         store::migrate(&config).await.map_err(|error| Failure::Running(with_causes(&error)))?;
     print(&if from == to {
@@ -188,8 +188,20 @@ async fn migrate(flags: &Flags) -> Result<(), Failure> {
     Ok(())
 }
 
+/// From here on there are log lines; the first ones are about variables that a running server does without.
+fn start_logs(config: &Config) {
+    telemetry::start(config.log_format, &config.log_filter);
+    for problem in config::unknown_variables(std::env::vars_os()) {
+        tracing::warn!("{problem}; it is ignored");
+    }
+}
+
 fn config_check(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags)?;
+    let unknown = config::unknown_variables(std::env::vars_os());
+    if !unknown.is_empty() {
+        return Err(ConfigError::from(unknown).into());
+    }
     print("configuration is good\n");
     if config.database_url.is_none() {
         eprintln!("note: DATABASE_URL is not set; serve and migrate will need it");
@@ -199,6 +211,9 @@ fn config_check(flags: &Flags) -> Result<(), Failure> {
 
 fn config_print(flags: &Flags) -> Result<(), Failure> {
     print(&Config::load(flags)?.to_toml_hiding_secrets());
+    for problem in config::unknown_variables(std::env::vars_os()) {
+        eprintln!("warning: {problem}; it is ignored");
+    }
     Ok(())
 }
 
@@ -216,7 +231,7 @@ async fn dev(data: Option<PathBuf>, flags: &Flags) -> Result<(), Failure> {
     use crate::embedded::{EmbeddedDatabase, Storage};
 
     let mut config = Config::load(flags)?;
-    telemetry::start(config.log_format, &config.log_filter);
+    start_logs(&config);
     let shutdown = shutdown_signal()?;
     // Before the database: a port in use should be said at once.
     let (listener, address) = listen(config.listen).await?;

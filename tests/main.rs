@@ -6,7 +6,7 @@ mod bad_bytes;
 mod bad_input;
 mod clients;
 mod codes;
-#[cfg(feature = "embedded")]
+mod configuration;
 mod embedded;
 mod errors;
 mod listing;

@@ -127,8 +127,8 @@ async fn the_longest_grace_that_can_be_configured_is_120_seconds() {
     rotated(&registry, "outside", Some(3600), "120 seconds").await;
     assert_replayed(registry.rotate("ada", "outside", "one", "x").await);
     let load = |grace: &str| {
-        let flags = Flags { rotation_grace: Some(grace.into()), ..Default::default() };
-        Config::load_from(&flags, [])
+        let variable = ("TOKEN_REGISTRY_ROTATION_GRACE".into(), grace.into());
+        Config::load_from(&Flags::default(), [variable])
     };
     assert!(load("120s").is_ok());
     assert!(load("121s").is_err());

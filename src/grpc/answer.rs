@@ -13,7 +13,7 @@ use crate::registry::Failure;
 use crate::store::Call;
 
 /// Longest deadline that a caller is granted.
-const DEADLINE_MAX: Duration = Duration::from_secs(300);
+const DEADLINE_MAX: Duration = Duration::from_mins(5);
 
 /// Answers a question. When its caller leaves, it is dropped: it changes nothing.
 pub async fn question<T, F>(
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn timeouts_are_read_as_grpc_writes_them() {
         assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
         for bad in ["", "m", "12", "123456789S", "-1S", "1x", "1ü"] {
             assert_eq!(parse_timeout(bad), None, "{bad}");
         }

@@ -1,4 +1,4 @@
-//! GenericTokenService.
+//! `GenericTokenService`.
 
 use std::sync::Arc;
 
@@ -15,15 +15,18 @@ use crate::proto::{
     RevokeGenericTokensResponse,
 };
 use crate::registry::fields::Zero;
-use crate::registry::generic_token::{Consumption, Issue, Wanted};
+use crate::registry::generic_token::{Consumption, GenericToken, Issue, Wanted};
 use crate::registry::secrets::{CODE_DIGITS, is_code};
 use crate::registry::{Fields, TokenState, page};
 
 /// Reads what the value shall be.
 fn wanted_in(f: &mut Fields, digits: Option<i32>, value: Option<String>) -> Wanted {
-    let digits = digits.map(|digits| match u32::try_from(digits) {
-        Ok(digits) if CODE_DIGITS.contains(&digits) => digits,
-        _ => {
+    let digits = digits.map(|digits| {
+        if let Ok(digits) = u32::try_from(digits)
+            && CODE_DIGITS.contains(&digits)
+        {
+            digits
+        } else {
             f.refuse("digits", "must be 6 to 10");
             *CODE_DIGITS.start()
         }
@@ -127,7 +130,7 @@ impl GenericTokenService for Registry {
             self.store.find_secret(&call, &purpose, &value, user_id.as_ref()).await
         })
         .await?;
-        let state = found.get_ref().as_ref().map_or(TokenState::Unknown, |token| token.state());
+        let state = found.get_ref().as_ref().map_or(TokenState::Unknown, GenericToken::state);
         let response = found.map(|token| CheckGenericTokenResponse {
             state: state_out(state),
             token: token.map(generic_token_out),

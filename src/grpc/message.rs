@@ -132,6 +132,7 @@ pub fn parts(duration: Option<Duration>) -> Option<(i64, i32)> {
     duration.map(|duration| (duration.seconds, duration.nanos))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "fields that are messages are optional in protobuf")]
 fn time(time: SystemTime) -> Option<Timestamp> {
     Some(Timestamp::from(time))
 }

@@ -1,4 +1,4 @@
-//! UserService.
+//! `UserService`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! WhitelistService.
+//! `WhitelistService`.
 
 use std::sync::Arc;
 

@@ -48,7 +48,7 @@ impl From<&Config> for Limits {
             retry_window: config.retry_window,
             max_sessions_per_user: config.max_sessions_per_user,
             require_known_users: config.require_known_users,
-            default_policy: config.generic_tokens.clone(),
+            default_policy: config.generic_tokens,
             policies: config
                 .purposes
                 .keys()

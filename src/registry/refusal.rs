@@ -58,6 +58,7 @@ pub enum Failure {
 
 impl Failure {
     /// One field can't be right.
+    #[must_use]
     pub fn invalid(field: &str, problem: &str) -> Self {
         Self::Invalid(vec![Violation::new(field, problem)])
     }

@@ -252,7 +252,7 @@ impl Rotation {
         let within = |window: Duration| row.created + window > row.life.as_of;
         let is_retry =
             is_predecessor && row.jti == self.new_jti.as_str() && within(grace.max(limits.retry_window));
-        if !is_current && !is_retry && !(is_predecessor && within(grace)) {
+        if !(is_current || is_retry || is_predecessor && within(grace)) {
             return Explanation::Again;
         }
         if !row.life.enabled {

@@ -66,7 +66,8 @@ impl From<Error> for StatementError {
     fn from(error: Error) -> Self {
         let Some(db) = error.as_db_error() else {
             return if error.is_closed()
-                || std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>())
+                || std::error::Error::source(&error)
+                    .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
             {
                 Self::Lost
             } else {
@@ -77,11 +78,11 @@ impl From<Error> for StatementError {
         let code = db.code();
         match code.code() {
             "40001" | "40P01" | "55P03" | "57014" => Self::TurnedAway,
-            "25006" => Self::Stale,
             // Ended by an administrator or a crash: it may have been after the commit.
             "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::Lost,
-            // "cached plan must not change result type": a migration ran beside us; a new connection plans anew.
-            "0A000" => Self::Stale,
+            // 25006: a primary that became a standby. 0A000: "cached plan must not change result type", a migration ran
+            // beside us. A new connection finds the primary and plans anew.
+            "25006" | "0A000" => Self::Stale,
             code if code.starts_with("08") => Self::Lost,
             code if code.starts_with("53") || code.starts_with("58") => Self::Unable,
             // The message of PostgreSQL names columns and constraints, its detail would name values: not kept.

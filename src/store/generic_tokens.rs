@@ -70,7 +70,7 @@ impl Store {
             if let (Some(row), Some(request_id)) = (earlier.into_row(), &issue.request_id) {
                 let token = generic_token(&row)?;
                 if let Some(value) = value_again(keys, issue, request_id, &token)? {
-                    return Ok(Decided::Before(token, value));
+                    return Ok(Decided::Before(Box::new((token, value))));
                 }
             }
             let is_code = issue.wanted.kind().is_code();
@@ -86,9 +86,9 @@ impl Store {
                 c.rollback().await;
                 return Ok(Issued::NoUser);
             }
-            Ok(Decided::Before(token, value)) => {
+            Ok(Decided::Before(before)) => {
                 c.rollback().await;
-                return Ok(Issued::Token(Box::new((token, value))));
+                return Ok(Issued::Token(before));
             }
             Err(error) => {
                 c.rollback().await;
@@ -304,7 +304,7 @@ enum Issued {
 enum Decided {
     NoUser,
     /// An earlier copy of the request was answered with this.
-    Before(GenericToken, String),
+    Before(Box<(GenericToken, String)>),
     Issue,
 }
 

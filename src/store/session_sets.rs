@@ -15,7 +15,7 @@ use super::statements::{
     SESSION_ROTATE_SET, Statement,
 };
 use crate::registry::session::{Life, Opening, RevocationReason, Rotation};
-use crate::registry::{Limits, Session, SessionName, UserId};
+use crate::registry::{CredentialVersion, Limits, Session, SessionName, UserId};
 
 /// The lanes of requests about sessions: questions and commands each have connections' turns of their own.
 pub(super) struct SessionLanes {
@@ -123,7 +123,8 @@ impl Gathered for Openings {
         let lifetimes: Vec<_> = all().map(|o| o.session_lifetime.as_secs_f64()).collect();
         let idles: Vec<_> = all().map(|o| o.idle_timeout.as_secs_f64()).collect();
         let graces: Vec<_> = all().map(|o| o.rotation_grace.as_secs_f64()).collect();
-        let versions: Vec<_> = all().map(|o| o.credential_version.as_ref().map(|v| v.as_str())).collect();
+        let versions: Vec<_> =
+            all().map(|o| o.credential_version.as_ref().map(CredentialVersion::as_str)).collect();
         let first: Params<'_> = &[&users, &names, &jtis, &enabled, &lifetimes, &idles, &graces, &versions];
         let clients = ClientArrays::of(all().map(|o| Some(&o.client)));
         let added =

@@ -16,7 +16,7 @@ use crate::registry::page::AfterSession;
 use crate::registry::session::{
     Explanation, Life, Opening, RevocationReason, Rotation, RotationOutcome, Written,
 };
-use crate::registry::{Failure, Refusal, Session, SessionName, TokenState, UserId};
+use crate::registry::{CredentialVersion, Failure, Refusal, Session, SessionName, TokenState, UserId};
 
 /// Which of a user's sessions to list.
 #[derive(Debug)]
@@ -353,7 +353,7 @@ async fn add(c: &Connection, opening: &Opening) -> Result<Added, StatementError>
     let (user_id, name, jti) = (opening.user_id.as_str(), opening.session.as_str(), opening.jti.as_str());
     let lifetime = opening.session_lifetime.as_secs_f64();
     let (idle, grace) = (opening.idle_timeout.as_secs_f64(), opening.rotation_grace.as_secs_f64());
-    let version = opening.credential_version.as_ref().map(|version| version.as_str());
+    let version = opening.credential_version.as_ref().map(CredentialVersion::as_str);
     let first: Params<'_> = &[&user_id, &name, &jti, &opening.enabled, &lifetime, &idle, &grace, &version];
     let client = ClientParams::of(&opening.client);
     let Some(row) = c.row(&SESSION_ADD, &client.after(first)).await? else {

@@ -166,14 +166,11 @@ impl Store {
     pub async fn ping(&self, within: Duration) -> Result<(), Failure> {
         let call = Call::within(within);
         let connection = self.pool.connection(&call).await?;
-        let answered = timeout(within, connection.ping()).await;
-        match answered {
-            Ok(Ok(())) => Ok(()),
-            _ => {
-                connection.discard();
-                Err(Failure::DatabaseUnavailable)
-            }
+        if let Ok(Ok(())) = timeout(within, connection.ping()).await {
+            return Ok(());
         }
+        connection.discard();
+        Err(Failure::DatabaseUnavailable)
     }
 }
 
