@@ -7,6 +7,7 @@ mod bad_input;
 mod clients;
 mod codes;
 mod configuration;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod errors;
 mod listing;
