@@ -4,6 +4,7 @@ mod support;
 
 mod bad_bytes;
 mod bad_input;
+mod client_info;
 mod codes;
 mod errors;
 mod listing;
@@ -16,3 +17,4 @@ mod rotation_order;
 mod rotation_windows;
 mod schema;
 mod sessions;
+mod statements;
