@@ -42,6 +42,7 @@ async fn pages(registry: &Registry, mut request: ListRefreshTokensRequest) -> Ve
         if page.next_page_token.is_empty() {
             return pages;
         }
+        assert!(pages.len() < 100, "the pages have no end: {pages:?}");
         request.page_token = page.next_page_token;
     }
 }

@@ -4,6 +4,7 @@ mod support;
 
 mod bad_bytes;
 mod bad_input;
+mod client_info;
 mod clients;
 mod codes;
 mod configuration;
@@ -20,4 +21,5 @@ mod rotation_order;
 mod rotation_windows;
 mod schema;
 mod sessions;
+mod statements;
 mod users;

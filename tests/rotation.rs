@@ -92,7 +92,7 @@ async fn an_idle_timeout_that_is_configured_shorter_later_holds_from_the_next_ro
     let rows = Rows::of(&registry).await;
     registry.add("ada", "laptop", "one").await.unwrap();
     let stricter = Registry::on(&registry.database_url, |config| {
-        config.idle_timeout = std::time::Duration::from_secs(600);
+        config.idle_timeout = std::time::Duration::from_mins(10);
     })
     .await;
     stricter.rotate("ada", "laptop", "one", "two").await.unwrap();

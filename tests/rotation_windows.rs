@@ -67,7 +67,7 @@ async fn the_retry_window_is_24_hours_by_default() {
 
 #[tokio::test]
 async fn the_retry_window_can_be_configured() {
-    let registry = Registry::start_with(|config| config.retry_window = Duration::from_secs(3600)).await;
+    let registry = Registry::start_with(|config| config.retry_window = Duration::from_hours(1)).await;
     rotated(&registry, "inside", None, "50 minutes").await;
     let again = registry.rotate("ada", "inside", "one", "two").await;
     assert_answered(again, RotationOutcome::Retried, "two");
@@ -121,7 +121,7 @@ async fn a_session_may_have_a_shorter_grace_than_the_configured_one_and_no_longe
 
 #[tokio::test]
 async fn the_longest_grace_that_can_be_configured_is_120_seconds() {
-    let registry = Registry::start_with(|config| config.rotation_grace = Duration::from_secs(120)).await;
+    let registry = Registry::start_with(|config| config.rotation_grace = Duration::from_mins(2)).await;
     rotated(&registry, "inside", Some(3600), "110 seconds").await;
     assert_answered(registry.rotate("ada", "inside", "one", "x").await, RotationOutcome::Grace, "two");
     rotated(&registry, "outside", Some(3600), "120 seconds").await;
