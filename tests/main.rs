@@ -4,6 +4,8 @@ mod support;
 
 mod bad_bytes;
 mod bad_input;
+mod deadlines;
 mod errors;
 mod rotation;
 mod schema;
+mod server;
