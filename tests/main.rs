@@ -4,8 +4,11 @@ mod support;
 
 mod bad_bytes;
 mod bad_input;
+mod command_line;
 mod deadlines;
 mod errors;
+mod faults;
 mod rotation;
 mod schema;
+mod secrets;
 mod server;

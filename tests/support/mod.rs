@@ -3,7 +3,9 @@
 // Each capability uses its part of it.
 #![allow(dead_code)]
 
+pub mod load;
 pub mod postgres;
+pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod wire;
