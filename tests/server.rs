@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prost::bytes::Bytes;
-use token_registry::proto::{CheckSessionRequest, RotationOutcome};
+use token_registry::proto::whitelist_service_client::WhitelistServiceClient;
+use token_registry::proto::{AddRefreshTokenRequest, CheckSessionRequest, RotationOutcome};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tonic::{Code, Streaming};
@@ -11,10 +12,12 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::wire::{self, exchange, framed};
 use crate::support::{
-    Registry, assert_refused, assert_try_again, channel, fresh_database, patiently, until_waiting_for_locks,
+    Registry, assert_refused, assert_try_again, channel, connect, fresh_database, patiently, until,
+    until_waiting_for_locks,
 };
 
 const SERVICES: [&str; 4] = [
@@ -238,6 +241,31 @@ async fn a_call_under_way_is_finished_before_the_end() {
     assert_eq!(answer.outcome(), RotationOutcome::Rotated);
     registry.ended().await;
     assert!(TcpStream::connect(registry.address).await.is_err(), "it still listens");
+}
+
+#[tokio::test]
+async fn the_process_ends_only_when_the_call_under_way_was_answered() {
+    let database = fresh_database().await;
+    let mut server = Process::serve(&database.url, &[("TOKEN_REGISTRY_LOCK_TIMEOUT", "10s")]);
+    let mut client = WhitelistServiceClient::new(channel(server.serving().await));
+    let add = AddRefreshTokenRequest {
+        user_id: "ada".into(),
+        session: "laptop".into(),
+        jti: "one".into(),
+        ..Default::default()
+    };
+    client.add_refresh_token(add.clone()).await.unwrap();
+    let (mut sql, watching) = (connect(&database.url).await, connect(&database.url).await);
+    let lock = sql.transaction().await.unwrap();
+    lock.execute("select from users for update", &[]).await.unwrap();
+    let under_way = tokio::spawn(async move { client.add_refresh_token(add).await });
+    until_waiting_for_locks(&watching, 1).await;
+    server.terminate();
+    until(async || server.said().contains("finishing what is under way")).await;
+    lock.commit().await.unwrap();
+    patiently(under_way).await.unwrap().unwrap();
+    let (status, said) = server.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
 }
 
 #[tokio::test]
