@@ -284,7 +284,7 @@ pub fn assert_invalid<T>(result: Result<T, Status>, fields: &[&str]) -> Status {
 
 /// Waits for what has to come. The limit is there for a test that fails, not for one that succeeds.
 pub async fn patiently<T>(coming: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), coming).await.expect("it comes at last")
+    tokio::time::timeout(Duration::from_mins(1), coming).await.expect("it comes at last")
 }
 
 /// Waits until something that nobody announces is so.
