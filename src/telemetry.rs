@@ -6,7 +6,11 @@
 use std::io::{IsTerminal as _, stderr};
 use std::panic::PanicHookInfo;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 
@@ -22,15 +26,22 @@ pub fn start(format: LogFormat, filter: &str) {
         LogFormat::Json => true,
     };
     let started = if json {
-        logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        let logs = logs.json().flatten_event(true).with_current_span(true).with_span_list(false).finish();
+        logs.with(filter_fn(shows_no_parameters)).try_init()
     } else {
         // https://no-color.org
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        logs.with_ansi(colour).try_init()
+        logs.with_ansi(colour).finish().with(filter_fn(shows_no_parameters)).try_init()
     };
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
+}
+
+/// Below `info` the database's client writes down the parameters of every statement, the server's own key among them:
+/// no filter of an operator's may ask for that.
+fn shows_no_parameters(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || !metadata.target().starts_with("tokio_postgres")
 }
 
 /// Says where, and not what: a panic's message may have been made from a request, and with it from a secret.

@@ -47,7 +47,7 @@ where
         Ok(Ok(answer)) => answer.map(Response::new).map_err(status::of),
         // It panicked; the panic hook has logged where.
         Ok(Err(_)) => Err(status::fault()),
-        Err(_) if call.may_be_applied() => Err(status::of(Failure::OutcomeUnknown)),
+        Err(_) if call.give_up() => Err(status::of(Failure::OutcomeUnknown)),
         Err(_) => Err(status::of(Failure::Overloaded)),
     }
 }

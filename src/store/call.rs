@@ -1,17 +1,26 @@
 //! One call's deadline, and whether anything of it has been sent to the database.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::registry::Failure;
+
+/// Nothing was sent yet.
+const OPEN: u8 = 0;
+/// A write may have reached the database.
+const SENT: u8 = 1;
+/// Its caller was told that nothing was done, so nothing may be sent any more.
+const CLOSED: u8 = 2;
 
 /// A call under way. Its task has it, and whoever waits for the task: when the wait ends first, what is known here
 /// decides between "certainly not applied" and "unknown".
 #[derive(Debug, Clone)]
 pub struct Call {
     deadline: Instant,
-    sent: Arc<AtomicBool>,
+    progress: Arc<AtomicU8>,
 }
 
 impl Call {
@@ -24,7 +33,7 @@ impl Call {
     /// A call that is to be answered by then.
     #[must_use]
     pub fn until(deadline: Instant) -> Self {
-        Self { deadline, sent: Arc::default() }
+        Self { deadline, progress: Arc::new(AtomicU8::new(OPEN)) }
     }
 
     /// When it is to be answered.
@@ -33,14 +42,43 @@ impl Call {
         self.deadline
     }
 
-    /// Whether a write of this call may have reached the database.
+    /// Gives up waiting. True: a write may have reached the database. False: none has, and none will.
     #[must_use]
-    pub fn may_be_applied(&self) -> bool {
-        self.sent.load(Ordering::Acquire)
+    pub fn give_up(&self) -> bool {
+        let was = self.progress.compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Acquire);
+        was == Err(SENT)
     }
 
-    /// Never taken back: that one statement was turned away says nothing of those before it.
-    pub(super) fn mark_sent(&self) {
-        self.sent.store(true, Ordering::Release);
+    /// To be called before a write is sent. Never taken back: that one statement was turned away says nothing of those
+    /// before it.
+    ///
+    /// # Errors
+    /// The caller was told in the meantime that nothing was done.
+    pub(super) fn mark_sent(&self) -> Result<(), Failure> {
+        match self.progress.compare_exchange(OPEN, SENT, Ordering::AcqRel, Ordering::Acquire) {
+            Err(CLOSED) => Err(Failure::Overloaded),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_told_that_nothing_was_done_is_not_proved_wrong() {
+        let call = Call::within(Duration::ZERO);
+        assert!(!call.give_up());
+        assert_eq!(call.mark_sent(), Err(Failure::Overloaded));
+        assert!(!call.give_up());
+    }
+
+    #[test]
+    fn what_was_sent_may_be_applied() {
+        let call = Call::within(Duration::ZERO);
+        assert_eq!(call.mark_sent(), Ok(()));
+        assert_eq!(call.mark_sent(), Ok(()));
+        assert!(call.give_up());
     }
 }

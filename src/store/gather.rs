@@ -121,7 +121,7 @@ impl<G: Gathered> Lane<G> {
         };
         // No answer at all: it was too late to be sent, or what sent it broke.
         answered.await.unwrap_or_else(|_| {
-            Err(if call.may_be_applied() { Failure::OutcomeUnknown } else { Failure::Overloaded })
+            Err(if call.give_up() { Failure::OutcomeUnknown } else { Failure::Overloaded })
         })
     }
 }
@@ -167,7 +167,7 @@ impl<G: Gathered> Shared<G> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn answer(&self, set: Vec<Waiting<G>>) {
+    async fn answer(&self, mut set: Vec<Waiting<G>>) {
         let latest = set.iter().map(|waiting| waiting.call.deadline()).max();
         let done = match latest {
             None => return,
@@ -183,9 +183,11 @@ impl<G: Gathered> Shared<G> {
             }
         };
         if G::EFFECT == Effect::Writes {
-            for waiting in &set {
-                waiting.call.mark_sent();
-            }
+            // Who was told meanwhile that nothing was done is let go.
+            set.retain(|waiting| waiting.call.mark_sent().is_ok());
+        }
+        if set.is_empty() {
+            return;
         }
         let requests: Vec<&G::Request> = set.iter().map(|waiting| &waiting.request).collect();
         let answers = G::set(&connection, &requests).await;

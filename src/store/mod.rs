@@ -108,7 +108,7 @@ impl Store {
         for _ in 0..ATTEMPTS {
             let connection = Arc::new(self.pool.connection(call).await?);
             if effect == Effect::Writes {
-                call.mark_sent();
+                call.mark_sent()?;
             }
             match work(Arc::clone(&connection)).await {
                 Ok(done) => return Ok(done),

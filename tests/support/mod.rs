@@ -3,9 +3,11 @@
 // Each capability uses its part of it.
 #![allow(dead_code)]
 
+pub mod load;
 pub mod one_time;
 pub mod people;
 pub mod postgres;
+pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod sessions;
@@ -295,7 +297,7 @@ pub fn assert_invalid<T>(result: Result<T, Status>, fields: &[&str]) -> Status {
 
 /// Waits for what has to come. The limit is there for a test that fails, not for one that succeeds.
 pub async fn patiently<T>(coming: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), coming).await.expect("it comes at last")
+    tokio::time::timeout(Duration::from_mins(1), coming).await.expect("it comes at last")
 }
 
 /// Waits until something that nobody announces is so.
