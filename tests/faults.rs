@@ -237,7 +237,7 @@ async fn a_network_that_swallows_everything_leaves_the_outcome_unknown_and_is_re
                 Ok(answer) => break answer,
                 // Its pool has not heard of the reset yet.
                 Err(error) => {
-                    assert!(matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded), "{error:?}")
+                    assert!(matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded), "{error:?}");
                 }
             }
         }

@@ -193,7 +193,7 @@ async fn a_server_waits_for_another_that_migrates() {
         // The server's usual limits must not end this wait.
         |config| {
             (config.lock_timeout, config.statement_timeout) =
-                (Duration::from_millis(1), Duration::from_millis(1))
+                (Duration::from_millis(1), Duration::from_millis(1));
         },
         move || _ = ready.send(()),
     )

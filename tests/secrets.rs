@@ -80,7 +80,7 @@ impl Caller {
         result
             .map_err(|status| writeln!(self.refusals, "{status:?} {}", status.message()))
             .ok()
-            .map(|r| r.into_inner())
+            .map(tonic::Response::into_inner)
     }
 
     fn generic(&self) -> GenericTokenServiceClient<Channel> {

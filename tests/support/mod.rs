@@ -48,7 +48,8 @@ pub struct Registry {
     // Dropped in this order: the server ends before its database goes.
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
-    _database: Option<Database>,
+    /// Kept for as long as the registry.
+    database: Option<Database>,
 }
 
 impl Registry {
@@ -61,7 +62,7 @@ impl Registry {
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let database = fresh_database().await;
         let mut registry = Self::on(&database.url, change).await;
-        registry._database = Some(database);
+        registry.database = Some(database);
         registry
     }
 
@@ -112,7 +113,7 @@ impl Registry {
             database_url: database_url.to_owned(),
             stop: None,
             running: None,
-            _database: None,
+            database: None,
         }
     }
 
@@ -249,7 +250,7 @@ pub fn config_for(database_url: &str) -> Config {
         database_pool_wait: Duration::from_secs(20),
         database_connect_timeout: Duration::from_secs(20),
         lock_timeout: Duration::from_secs(10),
-        default_deadline: Duration::from_secs(60),
+        default_deadline: Duration::from_mins(1),
         ..Config::default()
     }
 }

@@ -133,6 +133,7 @@ pub async fn let_expire(registry: &Registry) {
 }
 
 /// A duration of whole seconds, as protobuf has it.
+#[expect(clippy::unnecessary_wraps, reason = "the messages' fields are optional")]
 pub fn seconds(seconds: i64) -> Option<Duration> {
     Some(Duration { seconds, nanos: 0 })
 }
