@@ -1,6 +1,7 @@
 //! A PostgreSQL of the bench's own, and its databases full of sessions.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use token_registry::config::Config;
 use token_registry::store;
@@ -35,6 +36,8 @@ pub struct Filled {
     pub database: Database,
     /// A connection for statements outside of the measurements.
     pub client: Client,
+    /// That connection's process in PostgreSQL.
+    pub backend: u32,
     pub sessions: u64,
     /// One-time tokens there are to be consumed, by servers and by pgbench each.
     pub secrets: u64,
@@ -70,7 +73,8 @@ impl Cluster {
         for statement in ["vacuum analyze", "checkpoint"] {
             client.batch_execute(statement).await?;
         }
-        Ok(Filled { database, client, sessions, secrets })
+        let backend: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
+        Ok(Filled { database, client, backend: u32::try_from(backend)?, sessions, secrets })
     }
 }
 
@@ -80,6 +84,8 @@ pub fn configuration(database_url: &str) -> Config {
         database_url: Some(database_url.to_owned().into()),
         // So that it doesn't have to make one, and to warn of that.
         server_keys: vec!["a key of the bench and of nothing else".to_owned().into()],
+        // So that a slow machine shows as slow, and not as refusals.
+        database_pool_wait: Duration::from_secs(5),
         ..Config::default()
     }
 }

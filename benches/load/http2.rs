@@ -73,8 +73,8 @@ impl Connection {
         let stream = self.next_stream;
         self.next_stream += 2;
         let mut bytes = Vec::with_capacity(message.len() + 64);
-        // Fields 62 to 65 are those of `first_headers`, the last one first.
-        let again = [0x83, 0x86, 0x80 | 65, 0x80 | 64, 0x80 | 63, 0x80 | 62];
+        // Entries 65 to 62 of the table, where `first_headers` put its literals: the last one has the lowest number.
+        let again = [0x83, 0x86, 0xc1, 0xc0, 0xbf, 0xbe];
         match self.first.take() {
             Some(first) => frame(&mut bytes, HEADERS, END_HEADERS, stream, &first),
             None => frame(&mut bytes, HEADERS, END_HEADERS, stream, &again),

@@ -4,6 +4,7 @@
 //! this machine: only ratios mean anything elsewhere. `-- --help` tells the options.
 
 mod cluster;
+mod cpu;
 mod echo;
 mod generator;
 mod http2;
@@ -67,15 +68,22 @@ fn conduct(plan: Plan) -> Result<(), Failure> {
     std::fs::write(directory.join("load.json"), serde_json::to_string_pretty(&result)?)?;
     std::fs::write(directory.join("load.svg"), plot::draw(&result.measurements))?;
     println!("{}", table::show(&result.rows, std::io::stdout().is_terminal()));
+    println!("{}", table::show_cpu(&result.measurements));
     println!(
         "Each figure is a median, with least and most, of {} rounds of {} s in which the compared took turns; {} sessions, \
          PostgreSQL {}, {} processors.",
         result.rounds, result.seconds, result.sessions, result.postgresql, result.processors
     );
+    if let Some(load) = result.load_before.filter(|load| *load > 0.5) {
+        println!(
+            "The machine wasn't idle: its load average was {load} before the start. Don't take these figures for more."
+        );
+    }
     println!("Written: {0}/load.json, {0}/load.svg", directory.display());
-    let errors: u64 = result.measurements.iter().map(|measurement| measurement.outcome.errors).sum();
-    if errors > 0 {
-        return Err(format!("{errors} requests went wrong: the figures don't count").into());
+    let wrong = result.measurements.iter().filter(|measurement| measurement.outcome.errors > 0);
+    let wrong: Vec<_> = wrong.map(|m| format!("{} of {}", m.outcome.errors, m.who)).collect();
+    if !wrong.is_empty() {
+        return Err(format!("requests went wrong, the figures don't count: {}", wrong.join(", ")).into());
     }
     Ok(())
 }

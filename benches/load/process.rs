@@ -104,6 +104,10 @@ impl Generator {
         Ok(Self(Process::start(&arguments)?))
     }
 
+    pub fn id(&self) -> u32 {
+        self.0.child.id()
+    }
+
     pub fn load(&mut self, load: Load) -> Result<Outcome, Failure> {
         self.order(&Order::Load(load))
     }

@@ -56,12 +56,15 @@ pub struct Results {
     pub postgresql: String,
     pub processors: usize,
     pub gathered: bool,
+    /// The machine's load average before anything was started; none where it isn't known.
+    pub load_before: Option<f64>,
     pub rows: Vec<Row>,
     pub measurements: Vec<Measurement>,
 }
 
 /// Measures what the plan wants.
 pub async fn measure(plan: Plan) -> Result<Results, Failure> {
+    let load_before = load_average();
     progress("starting PostgreSQL");
     let cluster = Cluster::start();
     let postgresql = cluster.version().await?;
@@ -69,7 +72,7 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
     let runs = u64::from(plan.rounds) + CLIENTS.len() as u64;
     let secrets_a_run = u64::from(plan.seconds) * 12_000;
     let secrets = if plan.wants(&["consume-pgbench"]) { secrets_a_run * runs } else { 0 };
-    let seed = plan.wants(&["rotate-seed"]);
+    let seed = plan.wants(&["rotate-pgbench", "rotate-seed", "rotate-echo", "tail-rotate"]);
     let pgbench = Pgbench::new(cluster.pgbench.clone(), secrets_a_run)?;
     let mut bench = Bench { plan, pgbench, measurements: Vec::new() };
     let mut stage = Stage::set(&cluster, bench.plan.sessions, secrets, seed, false).await?;
@@ -103,9 +106,14 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
         postgresql,
         processors: std::thread::available_parallelism().map_or(0, usize::from),
         gathered,
+        load_before,
         rows,
         measurements: bench.measurements,
     })
+}
+
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 fn rate(outcome: &Outcome) -> f64 {
@@ -135,7 +143,8 @@ fn tail(name: &'static str, what: &str, outcomes: &[Outcome]) -> Row {
 
 async fn checks(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
-    if bench.plan.wants(&["check-echo-256", "check-echo-64", "batch", "tail-check", "layer"]) {
+    if bench.plan.wants(&["check-echo", "check-pgbench", "batch", "tail-check", "layer"]) {
+        let best = bench.best(stage, Script::Check).await?;
         let contestants = [
             Server(Method::EchoCheck, 256),
             Server(Method::Check, 256),
@@ -143,8 +152,9 @@ async fn checks(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failur
             Server(Method::Check, 64),
             Server(Method::Batch, 16),
             Bare(Method::EchoCheck, 256),
+            best,
         ];
-        let [echo, check, echo_64, check_64, batch, bare] = bench.turns(stage, contestants).await?;
+        let [echo, check, echo_64, check_64, batch, bare, pgbench] = bench.turns(stage, contestants).await?;
         rows.push(against(
             "check-echo-256",
             "CheckSession of echo, 256 in flight",
@@ -166,6 +176,7 @@ async fn checks(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failur
                 .detail(format!("batches: {}", rates(&batch, &check))),
         );
         rows.push(tail("tail-check", "p99 / p50 of CheckSession, 256 in flight", &check));
+        rows.push(against("check-pgbench", "CheckSession of pgbench's best", Goal::None, &check, &pgbench));
         rows.push(against("layer", "echo of a tonic server without our layer", Goal::None, &echo, &bare));
     }
     if bench.plan.wants(&["check-ungathered"]) {
@@ -179,48 +190,26 @@ async fn checks(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failur
             rows.push(Row::missing("check-ungathered", what, AtLeast(3.0), why));
         }
     }
-    if bench.plan.wants(&["check-pgbench"]) {
-        let best = bench.best(stage, Script::Check).await?;
-        let [ours, theirs] = bench.turns(stage, [Server(Method::Check, 256), best]).await?;
-        rows.push(against("check-pgbench", "CheckSession of pgbench's best", Goal::None, &ours, &theirs));
-    }
     Ok(rows)
 }
 
 async fn rotations(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
-    let ours = Server(Method::Rotate, 256);
-    if bench.plan.wants(&["rotate-pgbench", "rotate-echo", "tail-rotate"]) {
-        let best = bench.best(stage, Script::Rotate).await?;
-        let [echo, rotate, pgbench] =
-            bench.turns(stage, [Server(Method::EchoRotate, 256), ours, best]).await?;
-        rows.push(against(
-            "rotate-pgbench",
-            "RotateRefreshToken of pgbench's best",
-            AtLeast(3.0),
-            &rotate,
-            &pgbench,
-        ));
-        rows.push(against(
-            "rotate-echo",
-            "RotateRefreshToken of echo, 256 in flight",
-            AtLeast(0.5),
-            &rotate,
-            &echo,
-        ));
-        rows.push(tail("tail-rotate", "p99 / p50 of RotateRefreshToken, 256 in flight", &rotate));
+    if !bench.plan.wants(&["rotate-pgbench", "rotate-echo", "rotate-seed", "tail-rotate"]) {
+        return Ok(rows);
     }
-    if bench.plan.wants(&["rotate-seed"]) {
-        let best = bench.best(stage, Script::Seed).await?;
-        let [rotate, seed] = bench.turns(stage, [ours, best]).await?;
-        rows.push(against(
-            "rotate-seed",
-            "RotateRefreshToken of the seed's way",
-            AtLeast(8.0),
-            &rotate,
-            &seed,
-        ));
+    let pgbench = bench.best(stage, Script::Rotate).await?;
+    let seed = bench.best(stage, Script::Seed).await?;
+    let contestants = [Server(Method::EchoRotate, 256), Server(Method::Rotate, 256), pgbench, seed];
+    let [echo, rotate, pgbench, seed] = bench.turns(stage, contestants).await?;
+    for (name, what, goal, theirs) in [
+        ("rotate-pgbench", "RotateRefreshToken of pgbench's best", AtLeast(3.0), &pgbench),
+        ("rotate-seed", "RotateRefreshToken of the seed's way", AtLeast(8.0), &seed),
+        ("rotate-echo", "RotateRefreshToken of echo, 256 in flight", AtLeast(0.5), &echo),
+    ] {
+        rows.push(against(name, what, goal, &rotate, theirs));
     }
+    rows.push(tail("tail-rotate", "p99 / p50 of RotateRefreshToken, 256 in flight", &rotate));
     Ok(rows)
 }
 
@@ -282,12 +271,16 @@ async fn open_loop(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Fai
             continue;
         }
         let mut outcomes = Vec::new();
+        let at_best = Server(method, 256);
+        if bench.known(at_best, stage.filled.sessions).next().is_none() {
+            bench.measure(stage, at_best, 0).await?;
+        }
+        let best = Spread::of(bench.known(at_best, stage.filled.sessions).map(|known| known.outcome.rate));
+        let half = best.median / 2.0;
         for round in 1..=bench.plan.rounds {
-            let best = bench.measure(stage, Server(method, 256), round).await?;
-            let rate = best.rate / 2.0;
             let load = bench.load(stage, Server(method, 0)).ok_or("a server takes load")?;
-            let outcome = stage.generator.load(Load { rate: Some(rate), ..load })?;
-            bench.keep(format!("{method:?}, open loop"), stage.filled.sessions, round, &outcome);
+            let outcome = stage.generator.load(Load { rate: Some(half), ..load })?;
+            bench.keep(format!("{method:?}, open loop"), stage.filled.sessions, round, &outcome, None);
             outcomes.push(outcome);
         }
         let p50 = Spread::of(outcomes.iter().map(|outcome| outcome.p50 / 1000.0)).median;
@@ -312,7 +305,7 @@ async fn light_enough(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, 
         let [left, right] = stage.generator.both(&mut second, load)?;
         let rate = left.rate + right.rate;
         let sum = Outcome { rate, errors: left.errors + right.errors, ..left };
-        bench.keep("EchoCheck, two generators at 128".into(), stage.filled.sessions, round, &sum);
+        bench.keep("EchoCheck, two generators at 128".into(), stage.filled.sessions, round, &sum, None);
         two.push(sum);
     }
     let what = "echo by two generators of echo by one";
@@ -327,8 +320,7 @@ async fn curve(bench: &mut Bench, stage: &mut Stage) -> Result<(), Failure> {
     for method in [Method::EchoCheck, Method::Check, Method::EchoRotate, Method::Rotate] {
         for in_flight in [1, 16, 64, 256] {
             let contestant = Server(method, in_flight);
-            let name = contestant.name();
-            if !bench.measurements.iter().any(|measurement| measurement.who == name) {
+            if bench.known(contestant, stage.filled.sessions).next().is_none() {
                 bench.measure(stage, contestant, 0).await?;
             }
         }

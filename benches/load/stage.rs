@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::cluster::{Cluster, Filled};
+use crate::cpu::{Cpu, Moment};
 use crate::generator::{Load, Outcome};
 use crate::options::Plan;
 use crate::pgbench::{CLIENTS, Pgbench};
@@ -43,6 +44,7 @@ pub struct Measurement {
     pub round: u32,
     #[serde(flatten)]
     pub outcome: Outcome,
+    pub cpu: Option<Cpu>,
 }
 
 /// A database, a server and a generator.
@@ -97,6 +99,12 @@ impl Bench {
         contestant: Contestant,
         round: u32,
     ) -> Result<Outcome, Failure> {
+        let server = match contestant {
+            Contestant::Ungathered(..) => stage.ungathered.as_ref().unwrap_or(&stage.server).id(),
+            _ => stage.server.id(),
+        };
+        let (generator, backend) = (stage.generator.id(), stage.filled.backend);
+        let before = Moment::now(server, generator, backend);
         let outcome = match (contestant, self.load(stage, contestant)) {
             (_, Some(load)) => stage.generator.load(load)?,
             (Contestant::Pgbench(script, clients), None) => {
@@ -104,14 +112,18 @@ impl Bench {
             }
             (_, None) => return Err("only pgbench needs no load".into()),
         };
-        self.keep(contestant.name(), stage.filled.sessions, round, &outcome);
+        let cpu = before.until(&Moment::now(server, generator, backend), outcome.answered);
+        // pgbench's connections are closed and its processes gone: what they took isn't known.
+        let cpu = cpu.filter(|_| !matches!(contestant, Contestant::Pgbench(..)));
+        self.keep(contestant.name(), stage.filled.sessions, round, &outcome, cpu);
         Ok(outcome)
     }
 
-    pub fn keep(&mut self, who: String, sessions: u64, round: u32, outcome: &Outcome) {
+    pub fn keep(&mut self, who: String, sessions: u64, round: u32, outcome: &Outcome, cpu: Option<Cpu>) {
         let errors = if outcome.errors > 0 { format!(", {} ERRORS", outcome.errors) } else { String::new() };
-        progress(&format!("{who}: {:.0}/s, p50 {:.0} µs{errors}", outcome.rate, outcome.p50));
-        self.measurements.push(Measurement { who, sessions, round, outcome: outcome.clone() });
+        let latency = if outcome.p50 > 0.0 { format!(", p50 {:.0} µs", outcome.p50) } else { String::new() };
+        progress(&format!("{who}: {:.0}/s{latency}{errors}", outcome.rate));
+        self.measurements.push(Measurement { who, sessions, round, outcome: outcome.clone(), cpu });
     }
 
     /// Lets them take turns: a round is one measurement of each. Answers the outcomes of each, one a round.
@@ -127,6 +139,12 @@ impl Bench {
             }
         }
         Ok(outcomes)
+    }
+
+    /// What was measured of them before.
+    pub fn known(&self, contestant: Contestant, sessions: u64) -> impl Iterator<Item = &Measurement> {
+        let who = contestant.name();
+        self.measurements.iter().filter(move |known| known.who == who && known.sessions == sessions)
     }
 
     /// The number of clients with which pgbench is quickest.

@@ -1,8 +1,12 @@
 //! The rows of the table, and how they are shown.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+
+use crate::cpu::Cpu;
+use crate::stage::Measurement;
 
 /// What a measured ratio or size should be.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -94,10 +98,10 @@ pub fn show(rows: &[Row], colour: bool) -> String {
             _ => ("", ""),
         };
         let [name, what, goal, measured, verdict] = cells;
-        let [a, b, c, d, e] = widths;
+        let [w_name, w_what, w_goal, w_measured, w_verdict] = widths;
         let _ = writeln!(
             text,
-            "{name:<a$}  {what:<b$}  {goal:>c$}  {measured:<d$}  {}{verdict:<e$}{}  {detail}",
+            "{name:<w_name$}  {what:<w_what$}  {goal:>w_goal$}  {measured:<w_measured$}  {}{verdict:<w_verdict$}{}  {detail}",
             paint.0, paint.1
         );
     };
@@ -129,4 +133,22 @@ fn cells(row: &Row) -> [String; 5] {
 
 fn figure(value: f64) -> String {
     if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+/// Where the processors' time went, a request, for a person.
+pub fn show_cpu(measurements: &[Measurement]) -> String {
+    let mut names: Vec<_> = measurements.iter().filter(|m| m.cpu.is_some()).map(|m| &m.who).collect();
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(*name) && name.ends_with(" 256") || name.starts_with("Batch"));
+    names.dedup();
+    let mut text = String::from("processor time a request, µs   server  PostgreSQL  generator\n");
+    for name in names {
+        let of = |part: fn(&Cpu) -> f64| {
+            let known = measurements.iter().filter(|m| &m.who == name);
+            Spread::of(known.filter_map(|m| m.cpu.as_ref()).map(part)).median
+        };
+        let (server, postgresql, generator) = (of(|c| c.server), of(|c| c.postgresql), of(|c| c.generator));
+        let _ = writeln!(text, "{name:<29}  {server:>7.1}  {postgresql:>10.1}  {generator:>9.1}");
+    }
+    text
 }
