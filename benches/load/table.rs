@@ -139,8 +139,7 @@ fn figure(value: f64) -> String {
 pub fn show_cpu(measurements: &[Measurement]) -> String {
     let mut names: Vec<_> = measurements.iter().filter(|m| m.cpu.is_some()).map(|m| &m.who).collect();
     let mut seen = BTreeSet::new();
-    names.retain(|name| seen.insert(*name) && name.ends_with(" 256") || name.starts_with("Batch"));
-    names.dedup();
+    names.retain(|name| (name.ends_with(" 256") || name.starts_with("Batch")) && seen.insert(*name));
     let mut text = String::from("processor time a request, µs   server  PostgreSQL  generator\n");
     for name in names {
         let of = |part: fn(&Cpu) -> f64| {
