@@ -8,7 +8,8 @@ use token_registry::store;
 use tokio_postgres::{Client, NoTls};
 
 use crate::names::{
-    CLIENT, PURPOSE, SECRET_PREFIX, SECRETS_OF_PGBENCH, SESSIONS, SESSIONS_PER_USER, USERS, jti_expression,
+    CLIENT, CONSUMED_PURPOSE, SECRET_PREFIX, SECRETS_OF_PGBENCH, SESSIONS, SESSIONS_PER_USER, USERS,
+    jti_expression,
 };
 use crate::postgres::{self, Database};
 use crate::{Failure, progress};
@@ -126,7 +127,7 @@ fn fill_secrets(sessions: u64, secrets: u64) -> String {
     let insert = |digest: &str| {
         format!(
             "insert into generic_tokens (user_id, purpose, is_code, digest, challenge, created, expires, max_attempts, {columns})
-             select ({USERS} + n % {users})::text, '{PURPOSE}', false, {digest}, ({SECRETS_OF_PGBENCH} + n)::text, now(),
+             select ({USERS} + n % {users})::text, '{CONSUMED_PURPOSE}', false, {digest}, ({SECRETS_OF_PGBENCH} + n)::text, now(),
                     now() + interval '1 hour' * 24, 0, {values}
              from generate_series(0::bigint, {secrets} - 1) n;",
             columns = client_columns(),

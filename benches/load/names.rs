@@ -16,7 +16,10 @@ pub const JTI_STEP: u64 = 100_000_000;
 /// Digests of the one-time tokens that pgbench issues, and of those that it consumes.
 pub const ISSUED_BY_PGBENCH: u64 = 4_000_000_000_000_000_000;
 pub const SECRETS_OF_PGBENCH: u64 = 5_000_000_000_000_000_000;
-pub const PURPOSE: &str = "password_reset";
+/// Purpose of the one-time tokens that are issued. Each issue replaces the user's earlier one, so those that are there
+/// to be consumed have another.
+pub const ISSUED_PURPOSE: &str = "password_reset";
+pub const CONSUMED_PURPOSE: &str = "confirm_email";
 pub const SECRET_PREFIX: &str = "a-one-time-secret-of-43-";
 
 /// The jti of pgbench's scripts and of the fill: an SQL expression or pgbench's own.

@@ -20,13 +20,15 @@ pub struct Pgbench {
     /// One-time tokens that a run may consume.
     pub secrets_a_run: u64,
     secrets_used: u64,
+    /// One-time tokens that earlier runs consumed.
+    consumed: u64,
 }
 
 impl Pgbench {
     pub fn new(program: PathBuf, secrets_a_run: u64) -> Result<Self, Failure> {
         let directory = std::env::temp_dir().join(format!("token-registry-load-{}", std::process::id()));
         fs::create_dir(&directory)?;
-        Ok(Self { program, directory, runs: 0, secrets_a_run, secrets_used: 0 })
+        Ok(Self { program, directory, runs: 0, secrets_a_run, secrets_used: 0, consumed: 0 })
     }
 
     /// Runs a script.
@@ -92,6 +94,15 @@ impl Pgbench {
             if outcome.answered > self.secrets_a_run {
                 return Err("pgbench consumed more one-time tokens than there were for it".into());
             }
+            // Its digests are shorter than those of servers.
+            let sql =
+                "select count(*) from generic_tokens where consumed_at is not null and length(digest) < 32";
+            let consumed: i64 = filled.client.query_one(sql, &[]).await?.get(0);
+            let consumed = u64::try_from(consumed)?;
+            if consumed - self.consumed < outcome.answered {
+                return Err("pgbench consumed one-time tokens that weren't there".into());
+            }
+            self.consumed = consumed;
         }
         let Some(undo) = script.undo().filter(|_| outcome.answered > 0) else { return Ok(()) };
         let done: i64 = filled.client.query_one(&undo, &[]).await?.get(0);

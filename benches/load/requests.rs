@@ -11,7 +11,7 @@ use token_registry::proto::{
 };
 
 use crate::echo;
-use crate::names::{self, PURPOSE};
+use crate::names::{self, CONSUMED_PURPOSE, ISSUED_PURPOSE};
 
 /// A method to call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ impl Keys {
             Method::Issue => {
                 let request = IssueGenericTokenRequest {
                     user_id: names::user(drawn),
-                    purpose: PURPOSE.into(),
+                    purpose: ISSUED_PURPOSE.into(),
                     client: Some(self.client.clone()),
                     keep_existing: false,
                     ..Default::default()
@@ -126,7 +126,7 @@ impl Keys {
             Method::Consume => {
                 let n = self.secrets.next()?;
                 let request = ConsumeGenericTokenRequest {
-                    purpose: PURPOSE.into(),
+                    purpose: CONSUMED_PURPOSE.into(),
                     value: names::secret(n),
                     ..Default::default()
                 };

@@ -6,8 +6,8 @@ use token_registry::store::STATEMENTS;
 
 use crate::Failure;
 use crate::names::{
-    ADDED_BY_PGBENCH, CLIENT, ISSUED_BY_PGBENCH, PURPOSE, SECRETS_OF_PGBENCH, SESSIONS, SESSIONS_PER_USER,
-    USERS, jti_expression,
+    ADDED_BY_PGBENCH, CLIENT, CONSUMED_PURPOSE, ISSUED_BY_PGBENCH, ISSUED_PURPOSE, SECRETS_OF_PGBENCH,
+    SESSIONS, SESSIONS_PER_USER, USERS, jti_expression,
 };
 
 /// What pgbench is to do.
@@ -51,8 +51,16 @@ impl Script {
                 )
             }
             Self::Issue => {
-                let new =
-                    [":user", ":purpose", ":is_code", ":digest", ":digest", "null", ":lifetime", ":attempts"];
+                let new = [
+                    ":user",
+                    ":issued_purpose",
+                    ":is_code",
+                    ":digest",
+                    ":digest",
+                    "null",
+                    ":lifetime",
+                    ":attempts",
+                ];
                 let client = CLIENT.map(|(column, _)| format!(":{column}"));
                 let all: Vec<_> = new.into_iter().chain(client.iter().map(String::as_str)).collect();
                 let mut script = format!(
@@ -61,10 +69,11 @@ impl Script {
                      \\startpipeline\nbegin isolation level read committed;\n"
                 );
                 script += &statement("user/lock_shared.sql", &[":user"])?;
-                script += &statement("generic/lock_state_for_issue.sql", &[":user", ":purpose"])?;
-                script += &statement("generic/find_request.sql", &[":user", ":purpose", "null"])?;
+                script += &statement("generic/lock_state_for_issue.sql", &[":user", ":issued_purpose"])?;
+                script += &statement("generic/find_request.sql", &[":user", ":issued_purpose", "null"])?;
                 script += "\\endpipeline\n\\startpipeline\n";
-                script += &statement("generic/replace.sql", &[":user", ":purpose", ":keep", ":digest"])?;
+                script +=
+                    &statement("generic/replace.sql", &[":user", ":issued_purpose", ":keep", ":digest"])?;
                 script += &statement("generic/insert.sql", &all)?;
                 script + "commit;\n\\endpipeline\n" + turn
             }
@@ -72,7 +81,7 @@ impl Script {
                 // A server presents every digest that the value may be kept under: here, two.
                 let digests = "array[:digest, :other]::bytea[]";
                 let consume =
-                    statement("generic/consume_secret.sql", &[digests, ":purpose", "null", "null"])?;
+                    statement("generic/consume_secret.sql", &[digests, ":consumed_purpose", "null", "null"])?;
                 format!(
                     "\\set digest {SECRETS_OF_PGBENCH} + :first + :turn * :clients + :client_id\n\
                      \\set other {ISSUED_BY_PGBENCH} + :turn\n{consume}{turn}"
@@ -118,8 +127,8 @@ impl Script {
 
 /// The variables that all scripts may use: those that are text can't be set in a script.
 pub fn variables() -> Vec<String> {
-    let purpose = [("purpose", PURPOSE)];
-    CLIENT.iter().chain(&purpose).map(|(name, value)| format!("{name}={value}")).collect()
+    let purposes = [("issued_purpose", ISSUED_PURPOSE), ("consumed_purpose", CONSUMED_PURPOSE)];
+    CLIENT.iter().chain(&purposes).map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// Draws an odd session. Each client has a slice of them, and goes through it in random order again and again, so that
