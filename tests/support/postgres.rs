@@ -215,6 +215,11 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The path of one of PostgreSQL's own programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
     /// The URL of a database, `postgres` being one that always exists.
     pub fn url(&self, database: &str) -> String {
         url_at(self.address(), database)

@@ -1,0 +1,164 @@
+//! A PostgreSQL of the bench's own, and its databases full of sessions.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use token_registry::config::Config;
+use token_registry::store;
+use tokio_postgres::{Client, NoTls};
+
+use crate::names::{
+    CLIENT, CONSUMED_PURPOSE, SECRET_PREFIX, SECRETS_OF_PGBENCH, SESSIONS, SESSIONS_PER_USER, USERS,
+    jti_expression,
+};
+use crate::postgres::{self, Database};
+use crate::{Failure, progress};
+
+/// As an operator would run it where a lost commit matters. Checkpoints are kept out of the measurements by room for
+/// the log, not by turning anything off.
+const SETTINGS: &[(&str, &str)] = &[
+    ("fsync", "on"),
+    ("synchronous_commit", "on"),
+    ("full_page_writes", "on"),
+    ("shared_buffers", "1GB"),
+    ("max_wal_size", "8GB"),
+    ("checkpoint_timeout", "30min"),
+    ("max_connections", "300"),
+];
+
+/// The server.
+pub struct Cluster {
+    cluster: postgres::Cluster,
+    pub pgbench: PathBuf,
+}
+
+/// A database, filled.
+pub struct Filled {
+    pub database: Database,
+    /// A connection for statements outside of the measurements.
+    pub client: Client,
+    /// That connection's process in PostgreSQL.
+    pub backend: u32,
+    pub sessions: u64,
+    /// One-time tokens there are to be consumed, by servers and by pgbench each.
+    pub secrets: u64,
+}
+
+impl Cluster {
+    pub fn start() -> Self {
+        let cluster = postgres::Cluster::start(SETTINGS);
+        let pgbench = cluster.program("pgbench");
+        Self { cluster, pgbench }
+    }
+
+    pub async fn version(&self) -> Result<String, Failure> {
+        let client = connect(&self.cluster.url("postgres")).await?;
+        Ok(client.query_one("show server_version", &[]).await?.get(0))
+    }
+
+    /// A database with the registry's schema, the seed's table beside it, and so many sessions.
+    pub async fn fill(&self, sessions: u64, secrets: u64, seed: bool) -> Result<Filled, Failure> {
+        progress(&format!("filling {sessions} sessions of {} users", sessions / SESSIONS_PER_USER));
+        let database = self.cluster.create_database();
+        store::migrate(&configuration(&database.url)).await?;
+        let client = connect(&database.url).await?;
+        // No look at `users` for each row: the fill has them all.
+        client.batch_execute("set session_replication_role = replica; set synchronous_commit = off").await?;
+        client.batch_execute(&fill_sessions(sessions)).await?;
+        if secrets > 0 {
+            client.batch_execute(&fill_secrets(sessions, secrets)).await?;
+        }
+        if seed {
+            client.batch_execute(&fill_seed(sessions)).await?;
+        }
+        for statement in ["vacuum analyze", "checkpoint"] {
+            client.batch_execute(statement).await?;
+        }
+        let backend: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
+        Ok(Filled { database, client, backend: u32::try_from(backend)?, sessions, secrets })
+    }
+}
+
+/// The registry's default configuration, on a database.
+pub fn configuration(database_url: &str) -> Config {
+    Config {
+        database_url: Some(database_url.to_owned().into()),
+        // So that it doesn't have to make one, and to warn of that.
+        server_keys: vec!["a key of the bench and of nothing else".to_owned().into()],
+        // So that a slow machine shows as slow, and not as refusals.
+        database_pool_wait: Duration::from_secs(5),
+        ..Config::default()
+    }
+}
+
+async fn connect(url: &str) -> Result<Client, Failure> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+fn client_columns() -> String {
+    CLIENT.map(|(column, _)| column).join(", ")
+}
+
+fn client_values() -> String {
+    CLIENT.map(|(_, value)| format!("'{value}'")).join(", ")
+}
+
+fn fill_sessions(sessions: u64) -> String {
+    let users = sessions.div_ceil(SESSIONS_PER_USER);
+    format!(
+        "insert into users (user_id) select ({USERS} + u)::text from generate_series(0, {users} - 1) u;
+         insert into sessions (user_id, session, jti, enabled, created, session_created, session_expires, idle_expires,
+                               idle_timeout, rotation_grace, {columns})
+         select ({USERS} + i / {SESSIONS_PER_USER})::text, ({SESSIONS} + i)::text, ({jti})::text, true, now(), now(),
+                now() + interval '30 days', now() + interval '14 days', interval '14 days', interval '30 seconds', {values}
+         from generate_series(0::bigint, {sessions} - 1) i;",
+        columns = client_columns(),
+        values = client_values(),
+        jti = jti_expression("0", "i"),
+    )
+}
+
+/// One-time tokens to be consumed: the first half by servers, which are kept as a server keeps them, the second by
+/// pgbench, which can't hash.
+fn fill_secrets(sessions: u64, secrets: u64) -> String {
+    let users = sessions.div_ceil(SESSIONS_PER_USER);
+    let insert = |digest: &str| {
+        format!(
+            "insert into generic_tokens (user_id, purpose, is_code, digest, challenge, created, expires, max_attempts, {columns})
+             select ({USERS} + n % {users})::text, '{CONSUMED_PURPOSE}', false, {digest}, ({SECRETS_OF_PGBENCH} + n)::text, now(),
+                    now() + interval '1 hour' * 24, 0, {values}
+             from generate_series(0::bigint, {secrets} - 1) n;",
+            columns = client_columns(),
+            values = client_values(),
+        )
+    };
+    let of_server = format!("sha256(convert_to('{SECRET_PREFIX}' || ({SECRETS_OF_PGBENCH} + n), 'UTF8'))");
+    let of_pgbench = format!("convert_to(({SECRETS_OF_PGBENCH} + n)::text, 'UTF8')");
+    insert(&of_server) + &insert(&of_pgbench)
+}
+
+/// The table as Django makes it of the seed's models: one row a token.
+fn fill_seed(sessions: u64) -> String {
+    format!(
+        "create table seed_user (id bigint primary key);
+         insert into seed_user select u from generate_series(0::bigint, {sessions} / {SESSIONS_PER_USER}) u;
+         create table seed_token (
+           id bigint generated by default as identity primary key, created timestamptz not null,
+           ip inet, is_mobile boolean, is_tablet boolean, is_pc boolean, is_bot boolean,
+           browser varchar(64), browser_version varchar(64), os varchar(64), os_version varchar(64),
+           device varchar(64), device_brand varchar(64), device_model varchar(64),
+           jti varchar(255) not null, enabled boolean not null, session varchar(255) not null,
+           user_id bigint not null references seed_user (id) deferrable initially deferred);
+         insert into seed_token (created, jti, enabled, session, user_id, {columns})
+         select now(), ({jti})::text, true, ({SESSIONS} + i)::text, i / {SESSIONS_PER_USER}, {values}
+         from generate_series(0::bigint, {sessions} - 1) i;
+         create unique index on seed_token (jti);
+         create index on seed_token (session);
+         create index on seed_token (user_id);",
+        columns = client_columns(),
+        values = client_values(),
+        jti = jti_expression("0", "i"),
+    )
+}

@@ -1,0 +1,65 @@
+//! The process that is measured: the registry as it ships, with the echo beside its services.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use token_registry::config::{Config, LogFormat};
+use token_registry::grpc::Registry;
+use token_registry::store::Store;
+use token_registry::{server, telemetry};
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::Failure;
+use crate::cluster::configuration;
+use crate::echo::Echo;
+
+/// What the process says when it is ready: one line of JSON.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Ready {
+    /// The registry with its transport and layer, and the echo in it.
+    pub registry: SocketAddr,
+    /// The echo alone, on a tonic server with nothing else.
+    pub bare: SocketAddr,
+    /// Whether the requests are gathered.
+    pub gathered: bool,
+}
+
+/// Switches the gathering of requests off; answers whether the registry gathers them.
+///
+/// Here is where the configuration's key will be set, as soon as there is one: until then nothing is gathered anyway.
+fn gather(_config: &mut Config, _wanted: bool) -> bool {
+    false
+}
+
+/// Serves until standard input ends, that is until the bench lets go of it or is gone.
+pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut config = configuration(database_url);
+        let gathered = gather(&mut config, !ungathered);
+        config.log_filter = "warn".into();
+        telemetry::start(LogFormat::Text, &config.log_filter);
+        let store = Arc::new(Store::new(&config)?);
+        store.open(&config).await?;
+
+        let registry = TcpListener::bind("127.0.0.1:0").await?;
+        let bare = TcpListener::bind("127.0.0.1:0").await?;
+        let ready = Ready { registry: registry.local_addr()?, bare: bare.local_addr()?, gathered };
+        let incoming = |listener| TcpIncoming::from(listener).with_nodelay(Some(true));
+        tokio::spawn(
+            server::transport()
+                .add_routes(Registry::new(store, &config).routes())
+                .add_service(Echo::default())
+                .serve_with_incoming(incoming(registry)),
+        );
+        tokio::spawn(Server::builder().add_service(Echo::default()).serve_with_incoming(incoming(bare)));
+        println!("{}", serde_json::to_string(&ready)?);
+        std::io::stdout().flush()?;
+        tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+        Ok(())
+    })
+}
