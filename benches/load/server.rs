@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use token_registry::config::{Config, LogFormat};
+use token_registry::config::LogFormat;
 use token_registry::grpc::Registry;
 use token_registry::store::Store;
 use token_registry::{server, telemetry};
@@ -28,19 +28,12 @@ pub struct Ready {
     pub gathered: bool,
 }
 
-/// Switches the gathering of requests off; answers whether the registry gathers them.
-///
-/// Here is where the configuration's key will be set, as soon as there is one: until then nothing is gathered anyway.
-fn gather(_config: &mut Config, _wanted: bool) -> bool {
-    false
-}
-
 /// Serves until standard input ends, that is until the bench lets go of it or is gone.
 pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut config = configuration(database_url);
-        let gathered = gather(&mut config, !ungathered);
+        config.gathering = !ungathered;
         config.log_filter = "warn".into();
         telemetry::start(LogFormat::Text, &config.log_filter);
         let store = Arc::new(Store::new(&config)?);
@@ -48,7 +41,7 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
 
         let registry = TcpListener::bind("127.0.0.1:0").await?;
         let bare = TcpListener::bind("127.0.0.1:0").await?;
-        let ready = Ready { registry: registry.local_addr()?, bare: bare.local_addr()?, gathered };
+        let ready = Ready { registry: registry.local_addr()?, bare: bare.local_addr()?, gathered: config.gathering };
         let incoming = |listener| TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(
             server::transport()
