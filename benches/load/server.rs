@@ -41,7 +41,8 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
 
         let registry = TcpListener::bind("127.0.0.1:0").await?;
         let bare = TcpListener::bind("127.0.0.1:0").await?;
-        let ready = Ready { registry: registry.local_addr()?, bare: bare.local_addr()?, gathered: config.gathering };
+        let ready =
+            Ready { registry: registry.local_addr()?, bare: bare.local_addr()?, gathered: config.gathering };
         let incoming = |listener| TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(
             server::transport()

@@ -6,8 +6,8 @@ use prost_types::{Duration, Timestamp};
 
 use crate::client_info::{ClientInfo, parse_address};
 use crate::proto;
-use crate::registry::session::{Life, RevocationReason, RotationOutcome};
-use crate::registry::{Counts, Fields, GenericToken, Session, TokenState, User};
+use crate::registry::session::{Life, RotationOutcome};
+use crate::registry::{Counts, Fields, GenericToken, RevocationReason, Session, TokenState, User};
 
 /// Reads a client.
 pub fn client_in(fields: &mut Fields, client: proto::ClientInfo) -> ClientInfo {

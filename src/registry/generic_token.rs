@@ -5,31 +5,9 @@ use std::time::{Duration, SystemTime};
 use super::TokenState;
 use super::identifiers::{Challenge, ConsumptionId, Purpose, RequestId, UserId};
 use super::refusal::Refusal;
+use super::secrets::{Kind, is_code};
 use crate::client_info::ClientInfo;
 use crate::config::GenericTokenPolicy;
-
-/// A value of so many characters is a secret; a shorter one is a code, whose guesses are counted.
-/// 22 characters of base64url are 128 bits.
-pub const SECRET_MIN: usize = 22;
-
-/// What a value is, which decides how it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// 256 random bits of the registry's own.
-    RandomSecret,
-    /// A caller's own value of [`SECRET_MIN`] characters or more.
-    OwnSecret,
-    /// A short value.
-    Code,
-}
-
-impl Kind {
-    /// Whether guesses at it are counted.
-    #[must_use]
-    pub fn is_code(self) -> bool {
-        self == Self::Code
-    }
-}
 
 /// One one-time token's row. It never has the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +91,7 @@ impl Wanted {
         match self {
             Self::Secret => Kind::RandomSecret,
             Self::Digits(_) => Kind::Code,
-            Self::Own(value) if super::secrets::is_code(value) => Kind::Code,
+            Self::Own(value) if is_code(value) => Kind::Code,
             Self::Own(_) => Kind::OwnSecret,
         }
     }

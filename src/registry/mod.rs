@@ -9,6 +9,7 @@ pub mod identifiers;
 pub mod limits;
 pub mod page;
 pub mod refusal;
+pub mod revocation;
 pub mod secrets;
 pub mod session;
 pub mod user;
@@ -20,6 +21,7 @@ pub use identifiers::{
 };
 pub use limits::Limits;
 pub use refusal::{Failure, Refusal};
+pub use revocation::RevocationReason;
 pub use session::Session;
 pub use user::{Counts, User};
 

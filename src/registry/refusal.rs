@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::TokenState;
 use super::fields::Violation;
-use super::session::RevocationReason;
+use super::revocation::RevocationReason;
 
 /// A command that was understood and is not carried out, by the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

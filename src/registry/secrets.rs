@@ -7,8 +7,36 @@ use rand::{CryptoRng, RngExt as _};
 use secrecy::{ExposeSecret as _, SecretSlice};
 use sha2::{Digest as _, Sha256};
 
-use super::generic_token::{Kind, SECRET_MIN};
 use super::identifiers::{Challenge, Jti, Purpose, RequestId, UserId};
+
+/// A value of so many characters is a secret; a shorter one is a code, whose guesses are counted.
+/// 22 characters of base64url are 128 bits.
+pub const SECRET_MIN: usize = 22;
+
+/// What a value is, which decides how it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// 256 random bits of the registry's own.
+    RandomSecret,
+    /// A caller's own value of [`SECRET_MIN`] characters or more.
+    OwnSecret,
+    /// A short value.
+    Code,
+}
+
+impl Kind {
+    /// Whether guesses at it are counted.
+    #[must_use]
+    pub fn is_code(self) -> bool {
+        self == Self::Code
+    }
+}
+
+/// What a presented value is, by its length alone: a guess at a code, or a secret.
+#[must_use]
+pub fn is_code(value: &str) -> bool {
+    value.chars().count() < SECRET_MIN
+}
 
 /// How many digits a code may have.
 pub const CODE_DIGITS: std::ops::RangeInclusive<u32> = 6..=10;
@@ -165,12 +193,6 @@ impl ServerKeys {
             .any(|key| bool::from(Self::mac(key, "seal", &parts)[..16].ct_eq(tag)))
             .then(|| text.to_owned())
     }
-}
-
-/// What a presented value is, by its length alone: a guess at a code, or a secret.
-#[must_use]
-pub fn is_code(value: &str) -> bool {
-    value.chars().count() < SECRET_MIN
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Client;
 
-use super::startup::StoreError;
+use super::error::StoreError;
 
 /// One step of the schema.
 struct Migration {

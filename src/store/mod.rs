@@ -5,6 +5,7 @@
 
 mod call;
 mod connection;
+mod error;
 mod gather;
 mod generic_tokens;
 mod migrate;
@@ -24,12 +25,13 @@ use crate::registry::{Failure, Limits};
 
 pub use call::Call;
 use connection::{Connection, StatementError};
+pub use error::StoreError;
 use gather::{Gathered, Lane, Turn};
 pub use migrate::Migrated;
 use pool::Pool;
 use session_sets::SessionLanes;
 pub use sessions::{ListedSessions, SessionQuery};
-pub use startup::{StoreError, migrate};
+pub use startup::migrate;
 pub use statements::{ALL as STATEMENTS, Statement};
 pub use users::CredentialChange;
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::NoTls;
 use tokio_postgres::config::TargetSessionAttrs;
 
-use super::startup::StoreError;
+use super::error::StoreError;
 use super::{Call, Connection};
 use crate::config::Config;
 use crate::registry::Failure;

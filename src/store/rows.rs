@@ -10,8 +10,8 @@ use super::StatementError;
 use super::connection::Params;
 use crate::client_info::ClientInfo;
 use crate::registry::generic_token::Window;
-use crate::registry::session::{Life, RevocationReason};
-use crate::registry::{GenericToken, Session, User};
+use crate::registry::session::Life;
+use crate::registry::{GenericToken, RevocationReason, Session, User};
 
 /// Reads a row's columns from left to right.
 pub(super) struct Columns<'a> {

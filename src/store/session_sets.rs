@@ -14,8 +14,8 @@ use super::statements::{
     SESSION_ADD_SET, SESSION_CHECK_BATCH, SESSION_COUNT_LIVE_SET, SESSION_GET_SET, SESSION_REVOKE_SET,
     SESSION_ROTATE_SET, Statement,
 };
-use crate::registry::session::{Life, Opening, RevocationReason, Rotation};
-use crate::registry::{CredentialVersion, Limits, Session, SessionName, UserId};
+use crate::registry::session::{Life, Opening, Rotation};
+use crate::registry::{CredentialVersion, Limits, RevocationReason, Session, SessionName, UserId};
 
 /// The lanes of requests about sessions: questions and commands each have connections' turns of their own.
 pub(super) struct SessionLanes {

@@ -13,10 +13,10 @@ use super::statements::{
 use super::{ATTEMPTS, Call, Effect, Store};
 use crate::client_info::ClientInfo;
 use crate::registry::page::AfterSession;
-use crate::registry::session::{
-    Explanation, Life, Opening, RevocationReason, Rotation, RotationOutcome, Written,
+use crate::registry::session::{Explanation, Life, Opening, Rotation, RotationOutcome, Written};
+use crate::registry::{
+    CredentialVersion, Failure, Refusal, RevocationReason, Session, SessionName, TokenState, UserId,
 };
-use crate::registry::{CredentialVersion, Failure, Refusal, Session, SessionName, TokenState, UserId};
 
 /// Which of a user's sessions to list.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::statements::{
     USER_SET_ACTIVE,
 };
 use super::{Call, Effect, Store};
-use crate::registry::session::RevocationReason;
+use crate::registry::RevocationReason;
 use crate::registry::{Counts, Failure, Purpose, Refusal, RequestId, SessionName, User, UserId};
 
 /// A credential change, as asked for.
