@@ -105,7 +105,7 @@ impl GenericTokenService for Registry {
         })?;
         let store = Arc::clone(&self.store);
         command(&metadata, self.default_deadline, |call| async move {
-            let token = store.consume_generic_token(&call, &consumption).await?;
+            let token = store.consume_generic_token(&call, consumption).await?;
             Ok(ConsumeGenericTokenResponse { token: Some(generic_token_out(token)) })
         })
         .await

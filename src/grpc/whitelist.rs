@@ -56,7 +56,7 @@ impl WhitelistService for Registry {
         })?;
         let store = Arc::clone(&self.store);
         command(&metadata, self.default_deadline, |call| async move {
-            let session = store.add_session(&call, &opening).await?;
+            let session = store.add_session(&call, opening).await?;
             Ok(AddRefreshTokenResponse { token: Some(session_out(session)) })
         })
         .await
@@ -85,7 +85,7 @@ impl WhitelistService for Registry {
             command(
                 &metadata,
                 self.default_deadline,
-                |call| async move { store.rotate(&call, &rotation).await },
+                |call| async move { store.rotate(&call, rotation).await },
             )
             .await?
             .map(|(session, outcome)| {
@@ -105,7 +105,7 @@ impl WhitelistService for Registry {
             (f.user_id("user_id", r.user_id), f.session("session", r.session), f.jti("jti", r.jti))
         })?;
         let found = question(&metadata, self.default_deadline, |call| async move {
-            self.store.session(&call, &user_id, &name).await
+            self.store.session(&call, (user_id, name)).await
         })
         .await?;
         let mut state = TokenState::Unknown;
@@ -126,7 +126,7 @@ impl WhitelistService for Registry {
         let (metadata, _, r) = request.into_parts();
         let (user_id, name) = read(|f| (f.user_id("user_id", r.user_id), f.session("session", r.session)))?;
         let found = question(&metadata, self.default_deadline, |call| async move {
-            self.store.check_session(&call, &user_id, &name).await
+            self.store.check_session(&call, (user_id, name)).await
         })
         .await?;
         let (state, session_expires) = life_out(found.get_ref().as_ref());
@@ -175,7 +175,7 @@ impl WhitelistService for Registry {
         let (metadata, _, r) = request.into_parts();
         let (user_id, name) = read(|f| (f.user_id("user_id", r.user_id), f.session("session", r.session)))?;
         question(&metadata, self.default_deadline, |call| async move {
-            let session = self.store.session(&call, &user_id, &name).await?;
+            let session = self.store.session(&call, (user_id, name)).await?;
             let session = session.ok_or(Refusal::SessionNotFound)?;
             Ok(GetRefreshTokenResponse { token: Some(session_out(session)) })
         })
@@ -241,7 +241,7 @@ impl WhitelistService for Registry {
         })?;
         let store = Arc::clone(&self.store);
         command(&metadata, self.default_deadline, |call| async move {
-            let revoked_count = store.revoke_session(&call, &user_id, &name, reason).await?;
+            let revoked_count = store.revoke_session(&call, (user_id, name), reason).await?;
             Ok(RevokeSessionResponse { revoked_count })
         })
         .await

@@ -130,6 +130,15 @@ impl Connection {
         Ok(self.run(statement, params).await?.into_row())
     }
 
+    /// Runs statements one after the other, each a transaction of its own, in one round trip.
+    pub(super) async fn each<const N: usize>(
+        &self,
+        steps: [Step<'_>; N],
+    ) -> Result<[Done; N], StatementError> {
+        let prepared = self.prepare(&steps).await?;
+        Ok(self.send_all(&prepared, &steps).await?)
+    }
+
     /// Runs statements as one transaction, all in one round trip.
     pub(super) async fn transaction<const N: usize>(
         &self,

@@ -34,7 +34,7 @@ const LINE_MAX_OF_ONE: usize = 128;
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A kind of request that can be gathered.
-pub(super) trait Gathered: Send + Sync + 'static {
+pub(super) trait Gathered: Sized + Send + Sync + 'static {
     /// What is asked.
     type Request: Send + Sync + 'static;
     /// What is answered.
@@ -42,24 +42,30 @@ pub(super) trait Gathered: Send + Sync + 'static {
     /// Whether a lost connection leaves the outcome unknown.
     const EFFECT: Effect;
 
-    /// The session that the request writes: no two requests of a set may have the same. Questions have none.
-    fn writes(request: &Self::Request) -> Option<(&UserId, &SessionName)>;
+    /// The session that the request writes: no two requests of a set may have the same. Others have none.
+    fn writes(_: &Self::Request) -> Option<(&UserId, &SessionName)> {
+        None
+    }
 
-    /// One statement for all; an answer for each, or `None` for who must go singly.
+    /// One statement for all; an answer for each in their order, or `None` for who must go singly.
     fn set(
+        &self,
         c: &Connection,
         requests: &[&Self::Request],
-    ) -> impl Future<Output = Result<Vec<Option<Self::Answer>>, StatementError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Option<Answer<Self>>>, StatementError>> + Send;
 }
 
+/// What a request of a kind is answered.
+pub(super) type Answer<G> = Result<<G as Gathered>::Answer, Failure>;
+
 /// How a request goes on.
-pub(super) enum Turn<G: Gathered> {
+enum Turn<G: Gathered> {
     /// With its own statement, and this place is kept until that is done.
-    Directly(Place<G>),
-    /// With its own statement: the set could not answer it.
-    Singly,
+    Directly(Place<G>, G::Request),
+    /// With its own statement: no set answers it.
+    Singly(G::Request),
     /// It is answered.
-    Answered(G::Answer),
+    Answered(Answer<G>),
 }
 
 /// The requests of one kind.
@@ -68,6 +74,7 @@ pub(super) struct Lane<G: Gathered> {
 }
 
 struct Shared<G: Gathered> {
+    kind: G,
     pool: Arc<Pool>,
     /// Switched off, everybody goes singly.
     gathering: bool,
@@ -82,47 +89,56 @@ struct Line<G: Gathered> {
 struct Waiting<G: Gathered> {
     request: G::Request,
     call: Call,
-    answer: oneshot::Sender<Result<Turn<G>, Failure>>,
+    turn: oneshot::Sender<Turn<G>>,
 }
 
 /// One of a lane's places. Given back when dropped, whatever became of the request.
-pub(super) struct Place<G: Gathered> {
+struct Place<G: Gathered> {
     shared: Arc<Shared<G>>,
 }
 
 impl<G: Gathered> Lane<G> {
-    pub(super) fn new(pool: &Arc<Pool>, gathering: bool) -> Self {
+    pub(super) fn new(kind: G, pool: &Arc<Pool>, gathering: bool) -> Self {
         let line = Mutex::new(Line { taken: 0, waiting: VecDeque::new() });
-        Self { shared: Arc::new(Shared { pool: Arc::clone(pool), gathering, line }) }
+        Self { shared: Arc::new(Shared { kind, pool: Arc::clone(pool), gathering, line }) }
     }
 
-    /// Lets a request take its turn.
-    pub(super) async fn turn(
+    /// Answers a request: in a set, or with its own statement, which is `singly`.
+    pub(super) async fn answer<F>(
         &self,
         call: &Call,
-        request: impl FnOnce() -> G::Request,
-    ) -> Result<Turn<G>, Failure> {
-        if !self.shared.gathering {
-            return Ok(Turn::Singly);
+        request: G::Request,
+        singly: impl FnOnce(G::Request) -> F,
+    ) -> Answer<G>
+    where
+        F: Future<Output = Answer<G>>,
+    {
+        match self.turn(call, request).await? {
+            Turn::Answered(answer) => answer,
+            Turn::Directly(place, request) => place.during(singly(request)).await,
+            Turn::Singly(request) => singly(request).await,
         }
-        let answered = {
+    }
+
+    async fn turn(&self, call: &Call, request: G::Request) -> Result<Turn<G>, Failure> {
+        if !self.shared.gathering {
+            return Ok(Turn::Singly(request));
+        }
+        let taken = {
             let mut line = self.shared.line();
             if line.taken < PLACES && line.waiting.is_empty() {
                 line.taken += 1;
-                return Ok(Turn::Directly(Place { shared: Arc::clone(&self.shared) }));
+                return Ok(Turn::Directly(Place { shared: Arc::clone(&self.shared) }, request));
             }
-            let request = request();
             if !line.has_room_for(&request) {
                 return Err(Failure::Overloaded);
             }
-            let (answer, answered) = oneshot::channel();
-            line.waiting.push_back(Waiting { request, call: call.clone(), answer });
-            answered
+            let (turn, taken) = oneshot::channel();
+            line.waiting.push_back(Waiting { request, call: call.clone(), turn });
+            taken
         };
-        // No answer at all: it was too late to be sent, or what sent it broke.
-        answered.await.unwrap_or_else(|_| {
-            Err(if call.give_up() { Failure::OutcomeUnknown } else { Failure::Overloaded })
-        })
+        // No turn at all: it was too late to be sent, or what sent it broke.
+        taken.await.map_err(|_| if call.give_up() { Failure::OutcomeUnknown } else { Failure::Overloaded })
     }
 }
 
@@ -144,7 +160,7 @@ impl<G: Gathered> Line<G> {
         while set.len() < SET_MAX
             && let Some(next) = self.waiting.pop_front()
         {
-            if next.answer.is_closed() || next.call.deadline() <= now {
+            if next.turn.is_closed() || next.call.deadline() <= now {
                 continue;
             }
             let session = G::writes(&next.request);
@@ -168,19 +184,10 @@ impl<G: Gathered> Shared<G> {
     }
 
     async fn answer(&self, mut set: Vec<Waiting<G>>) {
-        let latest = set.iter().map(|waiting| waiting.call.deadline()).max();
-        let done = match latest {
-            None => return,
-            Some(latest) => self.pool.connection_for_sets(&Call::until(latest)).await,
-        };
-        let connection = match done {
+        let Some(latest) = set.iter().map(|waiting| waiting.call.deadline()).max() else { return };
+        let connection = match self.pool.connection_for_sets(&Call::until(latest)).await {
             Ok(connection) => connection,
-            Err(failure) => {
-                for waiting in set {
-                    let _ = waiting.answer.send(Err(failure.clone()));
-                }
-                return;
-            }
+            Err(failure) => return all(set, |_| Turn::Answered(Err(failure.clone()))),
         };
         if G::EFFECT == Effect::Writes {
             // Who was told meanwhile that nothing was done is let go.
@@ -190,38 +197,40 @@ impl<G: Gathered> Shared<G> {
             return;
         }
         let requests: Vec<&G::Request> = set.iter().map(|waiting| &waiting.request).collect();
-        let answers = G::set(&connection, &requests).await;
-        drop(requests);
-        match answers {
+        match self.kind.set(&connection, &requests).await {
             Ok(answers) => {
                 drop(connection);
-                for (waiting, answer) in set.into_iter().zip(answers) {
-                    let _ = waiting.answer.send(Ok(answer.map_or(Turn::Singly, Turn::Answered)));
-                }
+                let mut answers = answers.into_iter();
+                all(set, |request| answers.next().flatten().map_or(Turn::Singly(request), Turn::Answered));
             }
             Err(error) => {
                 let lost = matches!(error, StatementError::Lost);
                 if lost || matches!(error, StatementError::Stale) {
                     connection.discard();
                 }
-                tracing::debug!(?error, "a set failed: its requests go singly");
-                for waiting in set {
-                    let turn = if lost && G::EFFECT == Effect::Writes {
-                        Err(Failure::OutcomeUnknown)
-                    } else {
-                        Ok(Turn::Singly)
-                    };
-                    let _ = waiting.answer.send(turn);
+                tracing::debug!(?error, "a set failed");
+                if lost && G::EFFECT == Effect::Writes {
+                    all(set, |_| Turn::Answered(Err(Failure::OutcomeUnknown)));
+                } else {
+                    all(set, Turn::Singly);
                 }
             }
         }
     }
 }
 
+/// Tells everybody of a set how to go on.
+fn all<G: Gathered>(set: Vec<Waiting<G>>, mut turn: impl FnMut(G::Request) -> Turn<G>) {
+    for waiting in set {
+        // Who has left needs no answer.
+        let _ = waiting.turn.send(turn(waiting.request));
+    }
+}
+
 impl<G: Gathered> Place<G> {
     /// Keeps the place while something is done, but no longer than a round trip should take: who waits for a lock must
     /// not hold up the line.
-    pub(super) async fn during<T>(self, work: impl Future<Output = T>) -> T {
+    async fn during<T>(self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         if let Ok(done) = timeout(PATIENCE, &mut work).await {
             return done;

@@ -1,6 +1,7 @@
 //! One-time tokens: issued, claimed, asked about, listed and ended.
 
 use super::connection::{BEGIN, Connection, Params, StatementError, begin_bulk};
+use super::generic_token_sets::Claim;
 use super::rows::{ClientParams, GENERIC_TOKEN_WIDTH, generic_token, window};
 use super::statements::{
     GENERIC_CHARGE_CODE, GENERIC_CLAIM_CODE, GENERIC_CODES, GENERIC_CONSUME_SECRET, GENERIC_FIND_REQUEST,
@@ -123,7 +124,7 @@ impl Store {
     pub async fn consume_generic_token(
         &self,
         call: &Call,
-        consumption: &Consumption,
+        consumption: Consumption,
     ) -> Result<GenericToken, Failure> {
         let keys = self.keys()?;
         match (is_code(&consumption.value), &consumption.user_id) {
@@ -131,6 +132,7 @@ impl Store {
                 Err(Failure::invalid("user_id", "must be set: a value under 22 characters is a code"))
             }
             (true, Some(user_id)) => {
+                let consumption = &consumption;
                 self.run(call, Effect::Writes, |c| async move {
                     for _ in 0..ATTEMPTS {
                         if let Some(token) = self.guess_once(&c, keys, consumption, user_id).await? {
@@ -142,8 +144,12 @@ impl Store {
                 .await
             }
             (false, _) => {
-                self.run(call, Effect::Writes, |c| async move { claim_secret(&c, keys, consumption).await })
-                    .await
+                let digests = keys.secret_digests(&consumption.purpose, &consumption.value);
+                let singly = |claim: Claim| async move {
+                    let claim = &claim;
+                    self.run(call, Effect::Writes, |c| async move { claim_secret(&c, claim).await }).await
+                };
+                self.generic_tokens.claim.answer(call, Claim { consumption, digests }, singly).await
             }
         }
     }
@@ -373,20 +379,15 @@ fn value_again(
     Ok(None)
 }
 
-async fn claim_secret(
-    c: &Connection,
-    keys: &ServerKeys,
-    claim: &Consumption,
-) -> Result<GenericToken, StatementError> {
-    let digests = keys.secret_digests(&claim.purpose, &claim.value);
+async fn claim_secret(c: &Connection, claim: &Claim) -> Result<GenericToken, StatementError> {
+    let Claim { consumption: claim, digests } = claim;
     let user_id = claim.user_id.as_ref().map(UserId::as_str);
     let consumption_id = claim.consumption_id.as_ref().map(ConsumptionId::as_str);
-    let params: Params<'_> = &[&digests, &claim.purpose.as_str(), &user_id, &consumption_id];
+    let params: Params<'_> = &[digests, &claim.purpose.as_str(), &user_id, &consumption_id];
     if let Some(row) = c.row(&GENERIC_CONSUME_SECRET, params).await? {
         return generic_token(&row);
     }
-    let Some(token) =
-        find_secret(c, &digests, &claim.purpose, claim.user_id.as_ref(), consumption_id).await?
+    let Some(token) = find_secret(c, digests, &claim.purpose, claim.user_id.as_ref(), consumption_id).await?
     else {
         return Err(Refusal::TokenNotFound.into());
     };

@@ -7,6 +7,7 @@ mod call;
 mod connection;
 mod error;
 mod gather;
+mod generic_token_sets;
 mod generic_tokens;
 mod migrate;
 mod pool;
@@ -26,7 +27,7 @@ use crate::registry::{Failure, Limits};
 pub use call::Call;
 use connection::{Connection, StatementError};
 pub use error::StoreError;
-use gather::{Gathered, Lane, Turn};
+use generic_token_sets::GenericTokenLanes;
 pub use migrate::Migrated;
 use pool::Pool;
 use session_sets::SessionLanes;
@@ -40,6 +41,7 @@ pub struct Store {
     pool: Arc<Pool>,
     limits: Arc<Limits>,
     sessions: SessionLanes,
+    generic_tokens: GenericTokenLanes,
     /// Known once the database is reached and its schema is right; until then nothing is answered.
     keys: OnceLock<ServerKeys>,
 }
@@ -63,10 +65,12 @@ impl Store {
     /// The database URL is missing or wrong.
     pub fn new(config: &Config) -> Result<Self, StoreError> {
         let pool = Arc::new(Pool::new(config)?);
+        let limits = Arc::new(Limits::from(config));
         Ok(Self {
-            sessions: SessionLanes::new(&pool, config.gathering),
+            sessions: SessionLanes::new(&pool, &limits, config.gathering),
+            generic_tokens: GenericTokenLanes::new(&pool, config.gathering),
             pool,
-            limits: Arc::new(Limits::from(config)),
+            limits,
             keys: OnceLock::new(),
         })
     }
@@ -75,17 +79,6 @@ impl Store {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
-    }
-
-    /// Lets a request take its turn among its like, and tells how it goes on.
-    async fn turn<G: Gathered>(
-        &self,
-        lane: &Lane<G>,
-        call: &Call,
-        request: impl FnOnce() -> G::Request,
-    ) -> Result<Turn<G>, Failure> {
-        self.keys()?;
-        lane.turn(call, request).await
     }
 
     /// The server's keys.

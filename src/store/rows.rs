@@ -33,6 +33,33 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Puts rows that begin with their request's number (from 1) in the order of the requests.
+pub(super) fn placed<T>(
+    count: usize,
+    rows: &[Row],
+    read: impl Fn(&Row) -> Result<T, StatementError>,
+) -> Result<Vec<Option<T>>, StatementError> {
+    placed_by(count, rows, 0, read)
+}
+
+/// The same, of rows that have the number in another column.
+pub(super) fn placed_by<T>(
+    count: usize,
+    rows: &[Row],
+    column: usize,
+    read: impl Fn(&Row) -> Result<T, StatementError>,
+) -> Result<Vec<Option<T>>, StatementError> {
+    let mut answers: Vec<Option<T>> = std::iter::repeat_with(|| None).take(count).collect();
+    for row in rows {
+        let n: i64 = row.try_get(column)?;
+        let place = usize::try_from(n - 1).ok().and_then(|n| answers.get_mut(n));
+        if let Some(answer) = place {
+            *answer = Some(read(row)?);
+        }
+    }
+    Ok(answers)
+}
+
 /// Read by [`client`].
 pub(super) const CLIENT_COLUMNS: &str = "ip, is_mobile, is_tablet, is_pc, is_bot, browser, browser_version, os, os_version, \
      device, device_brand, device_model";

@@ -2,38 +2,35 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
-
-use super::Effect;
 use super::connection::{Connection, Params, StatementError};
-use super::gather::{Gathered, Lane};
+use super::gather::{Answer, Gathered, Lane};
 use super::pool::Pool;
-use super::rows::{ClientArrays, life, session};
+use super::rows::{ClientArrays, life, placed, session};
 use super::statements::{
     SESSION_ADD_SET, SESSION_CHECK_BATCH, SESSION_COUNT_LIVE_SET, SESSION_GET_SET, SESSION_REVOKE_SET,
-    SESSION_ROTATE_SET, Statement,
+    SESSION_ROTATE_SET,
 };
-use crate::registry::session::{Life, Opening, Rotation};
-use crate::registry::{CredentialVersion, Limits, RevocationReason, Session, SessionName, UserId};
+use super::{Effect, sessions};
+use crate::registry::session::{Life, Opening, Rotation, RotationOutcome};
+use crate::registry::{Limits, RevocationReason, Session, SessionName, UserId};
 
-/// The lanes of requests about sessions: questions and commands each have connections' turns of their own.
+/// The lanes of requests about sessions: each kind has places of its own.
 pub(super) struct SessionLanes {
     pub(super) check: Lane<Checks>,
-    pub(super) get: Lane<Reads>,
-    pub(super) add: Lane<Openings>,
+    pub(super) read: Lane<Reads>,
+    pub(super) open: Lane<Openings>,
     pub(super) rotate: Lane<Rotations>,
     pub(super) revoke: Lane<Revocations>,
 }
 
 impl SessionLanes {
-    pub(super) fn new(pool: &Arc<Pool>, gathering: bool) -> Self {
+    pub(super) fn new(pool: &Arc<Pool>, limits: &Arc<Limits>, gathering: bool) -> Self {
         Self {
-            check: Lane::new(pool, gathering),
-            get: Lane::new(pool, gathering),
-            add: Lane::new(pool, gathering),
-            rotate: Lane::new(pool, gathering),
-            revoke: Lane::new(pool, gathering),
+            check: Lane::new(Checks, pool, gathering),
+            read: Lane::new(Reads, pool, gathering),
+            open: Lane::new(Openings { limits: Arc::clone(limits) }, pool, gathering),
+            rotate: Lane::new(Rotations { limits: Arc::clone(limits) }, pool, gathering),
+            revoke: Lane::new(Revocations, pool, gathering),
         }
     }
 }
@@ -41,7 +38,7 @@ impl SessionLanes {
 /// A session by its name.
 pub(super) type Named = (UserId, SessionName);
 
-/// `check_session`. The answer is always there: no such session is one.
+/// Whether sessions are live. There is always an answer: no such session is one.
 pub(super) struct Checks;
 
 impl Gathered for Checks {
@@ -49,20 +46,20 @@ impl Gathered for Checks {
     type Answer = Option<Life>;
     const EFFECT: Effect = Effect::Reads;
 
-    fn writes(_: &Named) -> Option<(&UserId, &SessionName)> {
-        None
-    }
-
-    async fn set(c: &Connection, requests: &[&Named]) -> Result<Vec<Option<Option<Life>>>, StatementError> {
-        let lives = check_all(c, requests.iter().map(|(user_id, name)| (user_id, name))).await?;
-        Ok(lives.into_iter().map(Some).collect())
+    async fn set(
+        &self,
+        c: &Connection,
+        requests: &[&Named],
+    ) -> Result<Vec<Option<Answer<Self>>>, StatementError> {
+        let lives = check_all(c, requests.iter().copied()).await?;
+        Ok(lives.into_iter().map(|life| Some(Ok(life))).collect())
     }
 }
 
 /// Whether sessions are live, in the order of the questions.
 pub(super) async fn check_all<'a>(
     c: &Connection,
-    questions: impl ExactSizeIterator<Item = (&'a UserId, &'a SessionName)>,
+    questions: impl ExactSizeIterator<Item = &'a Named>,
 ) -> Result<Vec<Option<Life>>, StatementError> {
     let count = questions.len();
     let (users, names): (Vec<_>, Vec<_>) =
@@ -72,7 +69,7 @@ pub(super) async fn check_all<'a>(
     Ok(found.into_iter().map(Option::flatten).collect())
 }
 
-/// `session`: the whole row.
+/// Whole rows of sessions.
 pub(super) struct Reads;
 
 impl Gathered for Reads {
@@ -80,94 +77,104 @@ impl Gathered for Reads {
     type Answer = Option<Session>;
     const EFFECT: Effect = Effect::Reads;
 
-    fn writes(_: &Named) -> Option<(&UserId, &SessionName)> {
-        None
-    }
-
     async fn set(
+        &self,
         c: &Connection,
         requests: &[&Named],
-    ) -> Result<Vec<Option<Option<Session>>>, StatementError> {
+    ) -> Result<Vec<Option<Answer<Self>>>, StatementError> {
         let (users, names): (Vec<_>, Vec<_>) =
             requests.iter().map(|(user_id, name)| (user_id.as_str(), name.as_str())).unzip();
         let done = c.run(&SESSION_GET_SET, &[&users, &names]).await?;
         let found = placed(requests.len(), &done.rows, |row| session(row, 1))?;
-        Ok(found.into_iter().map(Some).collect())
+        Ok(found.into_iter().map(|session| Some(Ok(session))).collect())
     }
 }
 
-/// A session to open, and how many may live beside it.
-pub(super) struct Openings;
+/// Sessions to open.
+pub(super) struct Openings {
+    limits: Arc<Limits>,
+}
 
-/// A session opened by a set, and whether its user now has too many.
+/// A session opened, and whether its user now has too many.
 pub(super) struct Opened {
     pub(super) session: Session,
     pub(super) beyond_limit: bool,
 }
 
 impl Gathered for Openings {
-    type Request = (Opening, u32);
+    type Request = Opening;
     type Answer = Opened;
     const EFFECT: Effect = Effect::Writes;
 
-    fn writes((opening, _): &Self::Request) -> Option<(&UserId, &SessionName)> {
+    fn writes(opening: &Opening) -> Option<(&UserId, &SessionName)> {
         Some((&opening.user_id, &opening.session))
     }
 
-    async fn set(c: &Connection, requests: &[&Self::Request]) -> Result<Vec<Option<Opened>>, StatementError> {
-        let all = || requests.iter().map(|(opening, _)| opening);
-        let users: Vec<_> = all().map(|o| o.user_id.as_str()).collect();
-        let names: Vec<_> = all().map(|o| o.session.as_str()).collect();
-        let jtis: Vec<_> = all().map(|o| o.jti.as_str()).collect();
-        let enabled: Vec<_> = all().map(|o| o.enabled).collect();
-        let lifetimes: Vec<_> = all().map(|o| o.session_lifetime.as_secs_f64()).collect();
-        let idles: Vec<_> = all().map(|o| o.idle_timeout.as_secs_f64()).collect();
-        let graces: Vec<_> = all().map(|o| o.rotation_grace.as_secs_f64()).collect();
+    async fn set(
+        &self,
+        c: &Connection,
+        all: &[&Opening],
+    ) -> Result<Vec<Option<Answer<Self>>>, StatementError> {
+        let users: Vec<_> = all.iter().map(|o| o.user_id.as_str()).collect();
+        let names: Vec<_> = all.iter().map(|o| o.session.as_str()).collect();
+        let jtis: Vec<_> = all.iter().map(|o| o.jti.as_str()).collect();
+        let enabled: Vec<_> = all.iter().map(|o| o.enabled).collect();
+        let lifetimes: Vec<_> = all.iter().map(|o| o.session_lifetime.as_secs_f64()).collect();
+        let idles: Vec<_> = all.iter().map(|o| o.idle_timeout.as_secs_f64()).collect();
+        let graces: Vec<_> = all.iter().map(|o| o.rotation_grace.as_secs_f64()).collect();
         let versions: Vec<_> =
-            all().map(|o| o.credential_version.as_ref().map(CredentialVersion::as_str)).collect();
+            all.iter().map(|o| o.credential_version.as_ref().map(|v| v.as_str())).collect();
         let first: Params<'_> = &[&users, &names, &jtis, &enabled, &lifetimes, &idles, &graces, &versions];
-        let clients = ClientArrays::of(all().map(|o| Some(&o.client)));
-        let added =
-            run_placed(c, &SESSION_ADD_SET, &clients.after(first), requests.len(), |row| session(row, 1))
-                .await?;
-        // Counted by a statement of its own, once the new sessions are committed: see `Store::hold_session_limit`.
-        let limit = requests.first().map_or(0, |(_, limit)| i64::from(*limit));
-        let counted = c.run(&SESSION_COUNT_LIVE_SET, &[&users, &(limit + 1)]).await?;
-        let live: Vec<Option<i64>> = placed(requests.len(), &counted.rows, |row| Ok(row.try_get(1)?))?;
+        let clients = ClientArrays::of(all.iter().map(|o| Some(&o.client)));
+        let limit = i64::from(self.limits.max_sessions_per_user);
+        let [added, counted] = c
+            .each([
+                (&SESSION_ADD_SET, &clients.after(first)),
+                (&SESSION_COUNT_LIVE_SET, &[&users, &(limit + 1)]),
+            ])
+            .await?;
+        let added = placed(all.len(), &added.rows, |row| session(row, 1))?;
+        let live = placed(all.len(), &counted.rows, |row| Ok(row.try_get::<_, i64>(1)?))?;
         let opened = added.into_iter().zip(live).map(|(session, live)| {
-            session.map(|session| Opened { session, beyond_limit: live.unwrap_or(0) > limit })
+            session.map(|session| Ok(Opened { session, beyond_limit: live.is_some_and(|live| live > limit) }))
         });
         Ok(opened.collect())
     }
 }
 
-/// A rotation, with the limits it is judged by.
-pub(super) struct Rotations;
+/// Rotations.
+pub(super) struct Rotations {
+    limits: Arc<Limits>,
+}
 
 impl Gathered for Rotations {
-    type Request = (Rotation, Arc<Limits>);
-    type Answer = Session;
+    type Request = Rotation;
+    type Answer = (Session, RotationOutcome);
     const EFFECT: Effect = Effect::Writes;
 
-    fn writes((rotation, _): &Self::Request) -> Option<(&UserId, &SessionName)> {
+    fn writes(rotation: &Rotation) -> Option<(&UserId, &SessionName)> {
         Some((&rotation.user_id, &rotation.session))
     }
 
     async fn set(
+        &self,
         c: &Connection,
-        requests: &[&Self::Request],
-    ) -> Result<Vec<Option<Session>>, StatementError> {
-        let Some((_, limits)) = requests.first() else { return Ok(Vec::new()) };
-        let all = || requests.iter().map(|(rotation, _)| rotation);
-        let users: Vec<_> = all().map(|r| r.user_id.as_str()).collect();
-        let names: Vec<_> = all().map(|r| r.session.as_str()).collect();
-        let jtis: Vec<_> = all().map(|r| r.jti.as_str()).collect();
-        let new_jtis: Vec<_> = all().map(|r| r.new_jti.as_str()).collect();
-        let told: Vec<_> = all().map(|r| r.client.is_some()).collect();
-        let (grace, retry, idle) = limits.rotation_seconds();
+        all: &[&Rotation],
+    ) -> Result<Vec<Option<Answer<Self>>>, StatementError> {
+        let users: Vec<_> = all.iter().map(|r| r.user_id.as_str()).collect();
+        let names: Vec<_> = all.iter().map(|r| r.session.as_str()).collect();
+        let jtis: Vec<_> = all.iter().map(|r| r.jti.as_str()).collect();
+        let new_jtis: Vec<_> = all.iter().map(|r| r.new_jti.as_str()).collect();
+        let told: Vec<_> = all.iter().map(|r| r.client.is_some()).collect();
+        let (grace, retry, idle) = self.limits.rotation_seconds();
         let first: Params<'_> = &[&users, &names, &jtis, &new_jtis, &grace, &retry, &idle, &told];
-        let clients = ClientArrays::of(all().map(|r| r.client.as_ref()));
-        run_placed(c, &SESSION_ROTATE_SET, &clients.after(first), requests.len(), |row| session(row, 1)).await
+        let clients = ClientArrays::of(all.iter().map(|r| r.client.as_ref()));
+        let done = c.run(&SESSION_ROTATE_SET, &clients.after(first)).await?;
+        let rows = placed(all.len(), &done.rows, |row| session(row, 1))?;
+        let answers = rows.into_iter().zip(all).map(|(row, rotation)| {
+            row.map(|row| sessions::rotation_answer(rotation, row).map_err(Into::into))
+        });
+        Ok(answers.collect())
     }
 }
 
@@ -176,45 +183,22 @@ pub(super) struct Revocations;
 
 impl Gathered for Revocations {
     type Request = (Named, RevocationReason);
-    type Answer = ();
+    type Answer = i64;
     const EFFECT: Effect = Effect::Writes;
 
     fn writes(((user_id, name), _): &Self::Request) -> Option<(&UserId, &SessionName)> {
         Some((user_id, name))
     }
 
-    async fn set(c: &Connection, requests: &[&Self::Request]) -> Result<Vec<Option<()>>, StatementError> {
-        let users: Vec<_> = requests.iter().map(|((user_id, _), _)| user_id.as_str()).collect();
-        let names: Vec<_> = requests.iter().map(|((_, name), _)| name.as_str()).collect();
-        let reasons: Vec<_> = requests.iter().map(|(_, reason)| reason.number()).collect();
-        run_placed(c, &SESSION_REVOKE_SET, &[&users, &names, &reasons], requests.len(), |_| Ok(())).await
+    async fn set(
+        &self,
+        c: &Connection,
+        all: &[&Self::Request],
+    ) -> Result<Vec<Option<Answer<Self>>>, StatementError> {
+        let users: Vec<_> = all.iter().map(|((user_id, _), _)| user_id.as_str()).collect();
+        let names: Vec<_> = all.iter().map(|((_, name), _)| name.as_str()).collect();
+        let reasons: Vec<_> = all.iter().map(|(_, reason)| reason.number()).collect();
+        let done = c.run(&SESSION_REVOKE_SET, &[&users, &names, &reasons]).await?;
+        placed(all.len(), &done.rows, |_| Ok(Ok(1)))
     }
-}
-
-/// Runs a set's statement and puts what it answers in the order of the requests.
-async fn run_placed<T>(
-    c: &Connection,
-    statement: &Statement,
-    params: &[&(dyn ToSql + Sync)],
-    count: usize,
-    read: impl Fn(&Row) -> Result<T, StatementError>,
-) -> Result<Vec<Option<T>>, StatementError> {
-    placed(count, &c.run(statement, params).await?.rows, read)
-}
-
-/// Puts rows that begin with their request's number (from 1) in the order of the requests.
-fn placed<T>(
-    count: usize,
-    rows: &[Row],
-    read: impl Fn(&Row) -> Result<T, StatementError>,
-) -> Result<Vec<Option<T>>, StatementError> {
-    let mut answers: Vec<Option<T>> = std::iter::repeat_with(|| None).take(count).collect();
-    for row in rows {
-        let n: i64 = row.try_get(0)?;
-        let place = usize::try_from(n - 1).ok().and_then(|n| answers.get_mut(n));
-        if let Some(answer) = place {
-            *answer = Some(read(row)?);
-        }
-    }
-    Ok(answers)
 }

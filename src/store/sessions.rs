@@ -1,11 +1,8 @@
 //! Sessions: opened, rotated, asked about, listed and ended.
 
-use std::sync::Arc;
-
 use super::connection::{Connection, Params, StatementError, begin_bulk};
-use super::gather::Turn;
 use super::rows::{ClientParams, life, session};
-use super::session_sets::check_all;
+use super::session_sets::{Named, Opened, check_all};
 use super::statements::{
     SESSION_ADD, SESSION_CHECK, SESSION_COUNT_LIVE, SESSION_GET, SESSION_LIST, SESSION_REVOKE,
     SESSION_REVOKE_ALL, SESSION_REVOKE_OLDEST, SESSION_ROTATE, SESSION_SET_ENABLED, USER_CREATE, USER_LOCK,
@@ -45,27 +42,26 @@ impl Store {
     ///
     /// # Errors
     /// The refusals of `AddRefreshToken`, in the contract's order.
-    pub async fn add_session(&self, call: &Call, opening: &Opening) -> Result<Session, Failure> {
-        let limit = self.limits.max_sessions_per_user;
-        let (session, beyond_limit) =
-            match self.turn(&self.sessions.add, call, || (opening.clone(), limit)).await? {
-                Turn::Answered(opened) => (opened.session, opened.beyond_limit),
-                Turn::Directly(place) => (place.during(self.add_singly(call, opening)).await?, true),
-                Turn::Singly => (self.add_singly(call, opening).await?, true),
-            };
-        // The session is open, whatever becomes of this; who opens the next one tries again.
-        if beyond_limit && let Err(failure) = self.hold_session_limit(call, &opening.user_id).await {
-            tracing::warn!(?failure, "the oldest sessions of a user stay for now");
+    pub async fn add_session(&self, call: &Call, opening: Opening) -> Result<Session, Failure> {
+        let user_id = opening.user_id.clone();
+        let singly = |opening| async move { self.add_singly(call, &opening).await };
+        let opened = self.sessions.open.answer(call, opening, singly).await?;
+        if opened.beyond_limit {
+            // The session is open, whatever becomes of this; who opens the next one tries again.
+            if let Err(failure) = self.hold_session_limit(call, &user_id).await {
+                tracing::warn!(?failure, "the oldest sessions of a user stay for now");
+            }
         }
-        Ok(session)
+        Ok(opened.session)
     }
 
-    async fn add_singly(&self, call: &Call, opening: &Opening) -> Result<Session, Failure> {
+    async fn add_singly(&self, call: &Call, opening: &Opening) -> Result<Opened, Failure> {
         let create_user = opening.credential_version.is_none() && !self.limits.require_known_users;
+        let limit = i64::from(self.limits.max_sessions_per_user);
         self.run(call, Effect::Writes, |c| async move {
             for _ in 0..ATTEMPTS {
-                match add(&c, opening).await? {
-                    Added::Opened(session) | Added::Known(session) => return Ok(*session),
+                match add(&c, opening, limit).await? {
+                    Added::Opened(opened) => return Ok(*opened),
                     Added::NoUser if create_user => {
                         c.run(&USER_CREATE, &[&opening.user_id.as_str()]).await?;
                     }
@@ -81,21 +77,15 @@ impl Store {
 
     /// Ends a user's oldest sessions beyond the limit.
     ///
-    /// Counted after the new session is committed, so that of several who open sessions at once the last one sees
-    /// all of them.
+    /// Live sessions are counted by a statement after the one that commits the new session, so that of several who
+    /// open sessions at once the last one sees all of them.
     async fn hold_session_limit(&self, call: &Call, user_id: &UserId) -> Result<(), Failure> {
         let limit = i64::from(self.limits.max_sessions_per_user);
         let user_id = user_id.as_str();
         self.run(call, Effect::Writes, |c| async move {
-            let counted = c.row(&SESSION_COUNT_LIVE, &[&user_id, &(limit + 1)]).await?;
-            let live: i64 = counted.map_or(Ok(0), |row| row.try_get(0))?;
-            if live > limit {
-                c.transaction(
-                    &begin_bulk(self.pool.bulk_timeout()),
-                    [(&USER_LOCK, &[&user_id]), (&SESSION_REVOKE_OLDEST, &[&user_id, &limit])],
-                )
+            let begin = begin_bulk(self.pool.bulk_timeout());
+            c.transaction(&begin, [(&USER_LOCK, &[&user_id]), (&SESSION_REVOKE_OLDEST, &[&user_id, &limit])])
                 .await?;
-            }
             Ok(())
         })
         .await
@@ -108,14 +98,10 @@ impl Store {
     pub async fn rotate(
         &self,
         call: &Call,
-        rotation: &Rotation,
+        rotation: Rotation,
     ) -> Result<(Session, RotationOutcome), Failure> {
-        let request = || (rotation.clone(), Arc::clone(&self.limits));
-        match self.turn(&self.sessions.rotate, call, request).await? {
-            Turn::Answered(row) => Ok(rotation_answer(rotation, row)?),
-            Turn::Directly(place) => place.during(self.rotate_singly(call, rotation)).await,
-            Turn::Singly => self.rotate_singly(call, rotation).await,
-        }
+        let singly = |rotation| async move { self.rotate_singly(call, &rotation).await };
+        self.sessions.rotate.answer(call, rotation, singly).await
     }
 
     async fn rotate_singly(
@@ -164,41 +150,28 @@ impl Store {
     ///
     /// # Errors
     /// Only of the database.
-    pub async fn session(
-        &self,
-        call: &Call,
-        user_id: &UserId,
-        name: &SessionName,
-    ) -> Result<Option<Session>, Failure> {
-        let singly = || self.run(call, Effect::Reads, |c| async move { get(&c, user_id, name).await });
-        match self.turn(&self.sessions.get, call, || (user_id.clone(), name.clone())).await? {
-            Turn::Answered(session) => Ok(session),
-            Turn::Directly(place) => place.during(singly()).await,
-            Turn::Singly => singly().await,
-        }
+    pub async fn session(&self, call: &Call, named: Named) -> Result<Option<Session>, Failure> {
+        let singly = |(user_id, name): Named| async move {
+            let (user_id, name) = (&user_id, &name);
+            self.run(call, Effect::Reads, |c| async move { get(&c, user_id, name).await }).await
+        };
+        self.sessions.read.answer(call, named, singly).await
     }
 
     /// Reads what decides whether a session is live; `None` if there is none.
     ///
     /// # Errors
     /// Only of the database.
-    pub async fn check_session(
-        &self,
-        call: &Call,
-        user_id: &UserId,
-        name: &SessionName,
-    ) -> Result<Option<Life>, Failure> {
-        let singly = || {
+    pub async fn check_session(&self, call: &Call, named: Named) -> Result<Option<Life>, Failure> {
+        let singly = |(user_id, name): Named| async move {
+            let params: Params<'_> = &[&user_id.as_str(), &name.as_str()];
             self.run(call, Effect::Reads, |c| async move {
-                let row = c.row(&SESSION_CHECK, &[&user_id.as_str(), &name.as_str()]).await?;
+                let row = c.row(&SESSION_CHECK, params).await?;
                 row.map_or(Ok(None), |row| life(&row, 0))
             })
+            .await
         };
-        match self.turn(&self.sessions.check, call, || (user_id.clone(), name.clone())).await? {
-            Turn::Answered(life) => Ok(life),
-            Turn::Directly(place) => place.during(singly()).await,
-            Turn::Singly => singly().await,
-        }
+        self.sessions.check.answer(call, named, singly).await
     }
 
     /// [`Self::check_session`] of many, in order.
@@ -208,12 +181,9 @@ impl Store {
     pub async fn check_sessions(
         &self,
         call: &Call,
-        questions: &[(UserId, SessionName)],
+        questions: &[Named],
     ) -> Result<Vec<Option<Life>>, Failure> {
-        self.run(call, Effect::Reads, |c| async move {
-            check_all(&c, questions.iter().map(|(user_id, name)| (user_id, name))).await
-        })
-        .await
+        self.run(call, Effect::Reads, |c| async move { check_all(&c, questions.iter()).await }).await
     }
 
     /// Lists a user's sessions, newest first.
@@ -283,22 +253,18 @@ impl Store {
     pub async fn revoke_session(
         &self,
         call: &Call,
-        user_id: &UserId,
-        name: &SessionName,
+        named: Named,
         reason: RevocationReason,
     ) -> Result<i64, Failure> {
-        let singly = || {
-            self.run(call, Effect::Writes, |c| async move {
+        let singly =
+            |((user_id, name), reason): (Named, RevocationReason)| async move {
                 let params: Params<'_> = &[&user_id.as_str(), &name.as_str(), &reason.number()];
-                Ok(c.run(&SESSION_REVOKE, params).await?.affected)
-            })
-        };
-        let request = || ((user_id.clone(), name.clone()), reason);
-        match self.turn(&self.sessions.revoke, call, request).await? {
-            Turn::Answered(()) => Ok(1),
-            Turn::Directly(place) => place.during(singly()).await,
-            Turn::Singly => singly().await,
-        }
+                self.run(call, Effect::Writes, |c| async move {
+                    Ok(c.run(&SESSION_REVOKE, params).await?.affected)
+                })
+                .await
+            };
+        self.sessions.revoke.answer(call, (named, reason), singly).await
     }
 
     /// Ends a user's sessions, all or all but one; answers how many live ones that were.
@@ -331,7 +297,10 @@ impl Store {
 }
 
 /// The answer of a rotation whose conditional write changed this row.
-fn rotation_answer(rotation: &Rotation, row: Session) -> Result<(Session, RotationOutcome), Refusal> {
+pub(super) fn rotation_answer(
+    rotation: &Rotation,
+    row: Session,
+) -> Result<(Session, RotationOutcome), Refusal> {
     match rotation.written(&row) {
         Written::Answered(outcome) => Ok((row, outcome)),
         Written::Replayed => Err(Refusal::TokenReplayed),
@@ -340,23 +309,25 @@ fn rotation_answer(rotation: &Rotation, row: Session) -> Result<(Session, Rotati
 
 /// What came of one attempt to open a session.
 enum Added {
-    Opened(Box<Session>),
-    /// The same session and jti, live: a retry.
-    Known(Box<Session>),
+    /// It is open, now or since an earlier copy of the request.
+    Opened(Box<Opened>),
     NoUser,
     Refused(Refusal),
     /// Something changed in between.
     Again,
 }
 
-async fn add(c: &Connection, opening: &Opening) -> Result<Added, StatementError> {
+async fn add(c: &Connection, opening: &Opening, limit: i64) -> Result<Added, StatementError> {
     let (user_id, name, jti) = (opening.user_id.as_str(), opening.session.as_str(), opening.jti.as_str());
     let lifetime = opening.session_lifetime.as_secs_f64();
     let (idle, grace) = (opening.idle_timeout.as_secs_f64(), opening.rotation_grace.as_secs_f64());
     let version = opening.credential_version.as_ref().map(CredentialVersion::as_str);
     let first: Params<'_> = &[&user_id, &name, &jti, &opening.enabled, &lifetime, &idle, &grace, &version];
     let client = ClientParams::of(&opening.client);
-    let Some(row) = c.row(&SESSION_ADD, &client.after(first)).await? else {
+    let [added, counted] = c
+        .each([(&SESSION_ADD, &client.after(first)), (&SESSION_COUNT_LIVE, &[&user_id, &(limit + 1)])])
+        .await?;
+    let Some(row) = added.into_row() else {
         return Ok(Added::NoUser);
     };
     let (active, credentials_current): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
@@ -367,14 +338,18 @@ async fn add(c: &Connection, opening: &Opening) -> Result<Added, StatementError>
         return Ok(Added::Refused(Refusal::CredentialsChanged));
     }
     if row.try_get::<_, Option<i64>>(2)?.is_some() {
-        return Ok(Added::Opened(Box::new(session(&row, 2)?)));
+        let live: i64 = counted.into_row().map_or(Ok(0), |row| row.try_get(0))?;
+        return Ok(Added::Opened(Box::new(Opened {
+            session: session(&row, 2)?,
+            beyond_limit: live > limit,
+        })));
     }
     Ok(match get(c, &opening.user_id, &opening.session).await? {
         None => Added::Again,
         Some(known) if known.jti != jti => Added::Refused(Refusal::SessionExists),
         Some(known) => match known.refusal_if_dead() {
             Some(refusal) => Added::Refused(refusal),
-            None => Added::Known(Box::new(known)),
+            None => Added::Opened(Box::new(Opened { session: known, beyond_limit: false })),
         },
     })
 }
