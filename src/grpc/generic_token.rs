@@ -80,7 +80,7 @@ impl GenericTokenService for Registry {
         })?;
         let store = Arc::clone(&self.store);
         command(&metadata, self.default_deadline, |call| async move {
-            let (token, value) = store.issue_generic_token(&call, &issue).await?;
+            let (token, value) = store.issue_generic_token(&call, issue).await?;
             Ok(IssueGenericTokenResponse { token: Some(generic_token_out(token)), value })
         })
         .await

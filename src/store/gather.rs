@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::connection::{Connection, StatementError};
 use super::pool::Pool;
 use super::{Call, Effect};
-use crate::registry::{Failure, SessionName, UserId};
+use crate::registry::{Failure, UserId};
 
 /// How many round trips of one kind are under way at most.
 const PLACES: usize = 2;
@@ -26,7 +26,7 @@ const PLACES: usize = 2;
 const SET_MAX: usize = 128;
 /// How many requests wait in line at most.
 const LINE_MAX: usize = 4096;
-/// How many of them for the same session. They need a set each, so more would only wait until they are too late; a
+/// How many of them that write the same. They need a set each, so more would only wait until they are too late; a
 /// page with a hundred tabs that all refresh at once is still served.
 const LINE_MAX_OF_ONE: usize = 128;
 
@@ -42,8 +42,8 @@ pub(super) trait Gathered: Sized + Send + Sync + 'static {
     /// Whether a lost connection leaves the outcome unknown.
     const EFFECT: Effect;
 
-    /// The session that the request writes: no two requests of a set may have the same. Others have none.
-    fn writes(_: &Self::Request) -> Option<(&UserId, &SessionName)> {
+    /// What of a user the request writes (a session, a purpose): no two requests of a set may have the same.
+    fn writes(_: &Self::Request) -> Option<(&UserId, &str)> {
         None
     }
 
@@ -147,8 +147,8 @@ impl<G: Gathered> Line<G> {
         if self.waiting.len() >= LINE_MAX {
             return false;
         }
-        let Some(session) = G::writes(request) else { return true };
-        let same = self.waiting.iter().filter(|waiting| G::writes(&waiting.request) == Some(session));
+        let Some(written) = G::writes(request) else { return true };
+        let same = self.waiting.iter().filter(|waiting| G::writes(&waiting.request) == Some(written));
         same.take(LINE_MAX_OF_ONE).count() < LINE_MAX_OF_ONE
     }
 
@@ -163,8 +163,8 @@ impl<G: Gathered> Line<G> {
             if next.turn.is_closed() || next.call.deadline() <= now {
                 continue;
             }
-            let session = G::writes(&next.request);
-            if session.is_some() && set.iter().any(|other| G::writes(&other.request) == session) {
+            let written = G::writes(&next.request);
+            if written.is_some() && set.iter().any(|other| G::writes(&other.request) == written) {
                 later.push_back(next);
             } else {
                 set.push(next);

@@ -1,122 +1,18 @@
-//! One-time tokens: issued, claimed, asked about, listed and ended.
+//! One-time tokens: claimed, asked about, listed and ended.
 
 use super::connection::{BEGIN, Connection, Params, StatementError, begin_bulk};
 use super::generic_token_sets::Claim;
-use super::rows::{ClientParams, GENERIC_TOKEN_WIDTH, generic_token, window};
+use super::rows::{GENERIC_TOKEN_WIDTH, generic_token, window};
 use super::statements::{
-    GENERIC_CHARGE_CODE, GENERIC_CLAIM_CODE, GENERIC_CODES, GENERIC_CONSUME_SECRET, GENERIC_FIND_REQUEST,
-    GENERIC_FIND_SECRET, GENERIC_INSERT, GENERIC_LIST, GENERIC_LOCK_STATE_FOR_GUESS,
-    GENERIC_LOCK_STATE_FOR_ISSUE, GENERIC_REPLACE, GENERIC_REVOKE_ALL, GENERIC_SET_WINDOW, USER_CREATE,
-    USER_LOCK, USER_LOCK_SHARED,
+    GENERIC_CHARGE_CODE, GENERIC_CLAIM_CODE, GENERIC_CODES, GENERIC_CONSUME_SECRET, GENERIC_FIND_SECRET,
+    GENERIC_LIST, GENERIC_LOCK_STATE_FOR_GUESS, GENERIC_REVOKE_ALL, GENERIC_SET_WINDOW, USER_LOCK,
 };
 use super::{ATTEMPTS, Call, Effect, Store};
-use crate::registry::generic_token::{Candidate, Consumption, Issue, Judgement, Wanted, Window, judge_guess};
-use crate::registry::secrets::{CODE_DIGITS, ServerKeys, is_code, mint_challenge, mint_code, mint_secret};
-use crate::registry::{ConsumptionId, Failure, GenericToken, Purpose, Refusal, RequestId, UserId};
+use crate::registry::generic_token::{Candidate, Consumption, Judgement, Window, judge_guess};
+use crate::registry::secrets::{ServerKeys, is_code};
+use crate::registry::{ConsumptionId, Failure, GenericToken, Purpose, Refusal, UserId};
 
 impl Store {
-    /// Issues a one-time token; answers it and its value.
-    ///
-    /// # Errors
-    /// The refusals of `IssueGenericToken`.
-    pub async fn issue_generic_token(
-        &self,
-        call: &Call,
-        issue: &Issue,
-    ) -> Result<(GenericToken, String), Failure> {
-        let keys = self.keys()?;
-        self.run(call, Effect::Writes, |c| async move {
-            for _ in 0..ATTEMPTS {
-                match self.issue_once(&c, keys, issue).await? {
-                    Issued::Token(issued) => return Ok(*issued),
-                    Issued::NoUser if self.limits.require_known_users => {
-                        return Err(Refusal::UserNotFound.into());
-                    }
-                    Issued::NoUser => {
-                        c.run(&USER_CREATE, &[&issue.user_id.as_str()]).await?;
-                    }
-                }
-            }
-            Err(StatementError::TurnedAway)
-        })
-        .await
-    }
-
-    async fn issue_once(
-        &self,
-        c: &Connection,
-        keys: &ServerKeys,
-        issue: &Issue,
-    ) -> Result<Issued, StatementError> {
-        let (user_id, purpose) = (issue.user_id.as_str(), issue.purpose.as_str());
-        let request_id = issue.request_id.as_ref().map(RequestId::as_str);
-        let [user, state, earlier] = c
-            .begin(
-                BEGIN,
-                [
-                    (&USER_LOCK_SHARED, &[&user_id]),
-                    (&GENERIC_LOCK_STATE_FOR_ISSUE, &[&user_id, &purpose]),
-                    (&GENERIC_FIND_REQUEST, &[&user_id, &purpose, &request_id]),
-                ],
-            )
-            .await?;
-        // Everything of this user and purpose stands still now: what is decided here holds until the commit.
-        let decided = (|| {
-            let Some(user) = user.into_row() else {
-                return Ok(Decided::NoUser);
-            };
-            let (true, Some(state)) = (user.try_get(0)?, state.into_row()) else {
-                return Err(Refusal::UserInactive.into());
-            };
-            if let (Some(row), Some(request_id)) = (earlier.into_row(), &issue.request_id) {
-                let token = generic_token(&row)?;
-                if let Some(value) = value_again(keys, issue, request_id, &token)? {
-                    return Ok(Decided::Before(Box::new((token, value))));
-                }
-            }
-            let is_code = issue.wanted.kind().is_code();
-            let policy = self.limits.policy(&issue.purpose);
-            if let (true, Some(remaining)) = (is_code, window(&state)?.exhausted_for(policy)) {
-                return Err(Refusal::AttemptsExhausted(Some(remaining)).into());
-            }
-            Ok(Decided::Issue)
-        })();
-        match decided {
-            Ok(Decided::Issue) => {}
-            Ok(Decided::NoUser) => {
-                c.rollback().await;
-                return Ok(Issued::NoUser);
-            }
-            Ok(Decided::Before(before)) => {
-                c.rollback().await;
-                return Ok(Issued::Token(before));
-            }
-            Err(error) => {
-                c.rollback().await;
-                return Err(error);
-            }
-        }
-
-        let value = new_value(keys, issue);
-        let kind = issue.wanted.kind();
-        let digest = keys.digest(kind, &issue.user_id, &issue.purpose, &value);
-        let challenge = mint_challenge(&mut rand::rng());
-        let (is_code, challenge) = (kind.is_code(), challenge.as_str());
-        let lifetime = issue.lifetime.as_secs_f64();
-        let max_attempts = i32::try_from(issue.max_attempts).unwrap_or(i32::MAX);
-        let first: Params<'_> =
-            &[&user_id, &purpose, &is_code, &digest, &challenge, &request_id, &lifetime, &max_attempts];
-        let client = ClientParams::of(&issue.client);
-        let [_, inserted] = c
-            .commit([
-                (&GENERIC_REPLACE, &[&user_id, &purpose, &issue.keep_existing, &digest]),
-                (&GENERIC_INSERT, &client.after(first)),
-            ])
-            .await?;
-        let row = inserted.into_row().ok_or(StatementError::TurnedAway)?;
-        Ok(Issued::Token(Box::new((generic_token(&row)?, value))))
-    }
-
     /// Claims a one-time token.
     ///
     /// # Errors
@@ -174,7 +70,7 @@ impl Store {
             )
             .await?;
         let read = (|| {
-            let window = state.into_row().map(|row| window(&row)).transpose()?;
+            let window = state.into_row().map(|row| window(&row, 0)).transpose()?;
             let candidates = codes
                 .rows
                 .iter()
@@ -298,85 +194,6 @@ impl Store {
         })
         .await
     }
-}
-
-/// What came of one attempt to issue.
-enum Issued {
-    Token(Box<(GenericToken, String)>),
-    NoUser,
-}
-
-/// What an issue is to do, decided under the lock.
-enum Decided {
-    NoUser,
-    /// An earlier copy of the request was answered with this.
-    Before(Box<(GenericToken, String)>),
-    Issue,
-}
-
-/// The value to issue now.
-fn new_value(keys: &ServerKeys, issue: &Issue) -> String {
-    let digits = match &issue.wanted {
-        Wanted::Own(value) => return value.clone(),
-        Wanted::Secret => None,
-        Wanted::Digits(digits) => Some(*digits),
-    };
-    if let Some(request_id) = &issue.request_id {
-        let derived = keys.derive_values(&issue.user_id, &issue.purpose, request_id, digits);
-        if let Some(value) = derived.into_iter().next() {
-            return value;
-        }
-    }
-    let mut rng = rand::rng();
-    match digits {
-        None => mint_secret(&mut rng),
-        Some(digits) => mint_code(&mut rng, digits),
-    }
-}
-
-/// The value that an earlier copy of the request was answered with; `None` if the key it was derived with is gone.
-fn value_again(
-    keys: &ServerKeys,
-    issue: &Issue,
-    request_id: &RequestId,
-    token: &GenericToken,
-) -> Result<Option<String>, StatementError> {
-    let digits = match &issue.wanted {
-        Wanted::Own(value) => {
-            let digests = if is_code(value) {
-                keys.code_digests(&issue.user_id, &issue.purpose, value)
-            } else {
-                keys.secret_digests(&issue.purpose, value)
-            };
-            return if digests.contains(&token.digest) {
-                Ok(Some(value.clone()))
-            } else {
-                Err(Failure::invalid("request_id", "was used before, with another value").into())
-            };
-        }
-        Wanted::Secret => None,
-        Wanted::Digits(digits) => Some(*digits),
-    };
-    let is_the_value = |value: &String| {
-        if token.is_code {
-            keys.code_digests(&issue.user_id, &issue.purpose, value).contains(&token.digest)
-        } else {
-            keys.secret_digests(&issue.purpose, value).contains(&token.digest)
-        }
-    };
-    if token.is_code != digits.is_some() {
-        return Err(Failure::invalid("request_id", "was used before, for another kind of value").into());
-    }
-    let value_of = |digits| {
-        keys.derive_values(&issue.user_id, &issue.purpose, request_id, digits).into_iter().find(is_the_value)
-    };
-    if let Some(value) = value_of(digits) {
-        return Ok(Some(value));
-    }
-    if digits.is_some() && CODE_DIGITS.into_iter().any(|digits| value_of(Some(digits)).is_some()) {
-        return Err(Failure::invalid("request_id", "was used before, for a code of another length").into());
-    }
-    Ok(None)
 }
 
 async fn claim_secret(c: &Connection, claim: &Claim) -> Result<GenericToken, StatementError> {

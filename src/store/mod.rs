@@ -9,6 +9,7 @@ mod error;
 mod gather;
 mod generic_token_sets;
 mod generic_tokens;
+mod issues;
 mod migrate;
 mod pool;
 mod rows;
@@ -68,7 +69,7 @@ impl Store {
         let limits = Arc::new(Limits::from(config));
         Ok(Self {
             sessions: SessionLanes::new(&pool, &limits, config.gathering),
-            generic_tokens: GenericTokenLanes::new(&pool, config.gathering),
+            generic_tokens: GenericTokenLanes::new(&pool, &limits, config.gathering),
             pool,
             limits,
             keys: OnceLock::new(),

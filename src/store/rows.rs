@@ -269,9 +269,9 @@ pub(super) fn generic_token(row: &Row) -> Result<GenericToken, StatementError> {
     })
 }
 
-/// A window of guesses, as the statements that lock `generic_state` answer it.
-pub(super) fn window(row: &Row) -> Result<Window, StatementError> {
-    let mut c = Columns::from(row, 0);
+/// A window of guesses that begins at a column, as the statements that lock `generic_state` answer it.
+pub(super) fn window(row: &Row, first: usize) -> Result<Window, StatementError> {
+    let mut c = Columns::from(row, first);
     Ok(Window { attempts: c.next()?, started: c.next()?, as_of: c.next()? })
 }
 

@@ -106,8 +106,8 @@ impl Gathered for Openings {
     type Answer = Opened;
     const EFFECT: Effect = Effect::Writes;
 
-    fn writes(opening: &Opening) -> Option<(&UserId, &SessionName)> {
-        Some((&opening.user_id, &opening.session))
+    fn writes(opening: &Opening) -> Option<(&UserId, &str)> {
+        Some((&opening.user_id, opening.session.as_str()))
     }
 
     async fn set(
@@ -152,8 +152,8 @@ impl Gathered for Rotations {
     type Answer = (Session, RotationOutcome);
     const EFFECT: Effect = Effect::Writes;
 
-    fn writes(rotation: &Rotation) -> Option<(&UserId, &SessionName)> {
-        Some((&rotation.user_id, &rotation.session))
+    fn writes(rotation: &Rotation) -> Option<(&UserId, &str)> {
+        Some((&rotation.user_id, rotation.session.as_str()))
     }
 
     async fn set(
@@ -186,8 +186,8 @@ impl Gathered for Revocations {
     type Answer = i64;
     const EFFECT: Effect = Effect::Writes;
 
-    fn writes(((user_id, name), _): &Self::Request) -> Option<(&UserId, &SessionName)> {
-        Some((user_id, name))
+    fn writes(((user_id, name), _): &Self::Request) -> Option<(&UserId, &str)> {
+        Some((user_id, name.as_str()))
     }
 
     async fn set(

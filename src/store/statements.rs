@@ -106,6 +106,9 @@ statements! {
     GENERIC_REPLACE = "generic/replace.sql";
     GENERIC_INSERT = "generic/insert.sql";
     GENERIC_CONSUME_SECRET = "generic/consume_secret.sql";
+    GENERIC_LOCK_FOR_ISSUE_SET = "generic/lock_for_issue_set.sql";
+    GENERIC_REPLACE_SET = "generic/replace_set.sql";
+    GENERIC_INSERT_SET = "generic/insert_set.sql";
     GENERIC_CONSUME_SECRET_SET = "generic/consume_secret_set.sql";
     GENERIC_FIND_SECRET = "generic/find_secret.sql";
     GENERIC_LOCK_STATE_FOR_GUESS = "generic/lock_state_for_guess.sql";
