@@ -14,6 +14,7 @@ mod deadlines;
 mod embedded;
 mod errors;
 mod faults;
+mod gathering;
 mod listing;
 mod one_time_tokens;
 mod questions;

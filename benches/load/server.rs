@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use token_registry::config::LogFormat;
-use token_registry::grpc::Registry;
+use token_registry::grpc::{Health, Registry};
 use token_registry::store::Store;
 use token_registry::{server, telemetry};
 use tokio::net::TcpListener;
@@ -38,6 +38,10 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
         telemetry::start(LogFormat::Text, &config.log_filter);
         let store = Arc::new(Store::new(&config)?);
         store.open(&config).await?;
+        // As in the server that ships: readiness follows the database all the time.
+        let (reporter, _) = tonic_health::server::health_reporter();
+        let (health, followed) = (Health::starting(reporter).await, Arc::clone(&store));
+        tokio::spawn(async move { health.follow(&followed).await });
 
         let registry = TcpListener::bind("127.0.0.1:0").await?;
         let bare = TcpListener::bind("127.0.0.1:0").await?;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, StatementError};
 use super::pool::Pool;
@@ -30,7 +30,7 @@ const LINE_MAX: usize = 4096;
 /// page with a hundred tabs that all refresh at once is still served.
 const LINE_MAX_OF_ONE: usize = 128;
 
-/// How long a place is kept for one request's own statement.
+/// How long the line stands still before another place is opened: who waits for a lock must not hold up the others.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A kind of request that can be gathered.
@@ -83,6 +83,8 @@ struct Shared<G: Gathered> {
 
 struct Line<G: Gathered> {
     taken: usize,
+    /// How many sets were taken out of the line: whether it moves.
+    moves: u64,
     waiting: VecDeque<Waiting<G>>,
 }
 
@@ -99,7 +101,7 @@ struct Place<G: Gathered> {
 
 impl<G: Gathered> Lane<G> {
     pub(super) fn new(kind: G, pool: &Arc<Pool>, gathering: bool) -> Self {
-        let line = Mutex::new(Line { taken: 0, waiting: VecDeque::new() });
+        let line = Mutex::new(Line { taken: 0, moves: 0, waiting: VecDeque::new() });
         Self { shared: Arc::new(Shared { kind, pool: Arc::clone(pool), gathering, line }) }
     }
 
@@ -115,7 +117,7 @@ impl<G: Gathered> Lane<G> {
     {
         match self.turn(call, request).await? {
             Turn::Answered(answer) => answer,
-            Turn::Directly(place, request) => place.during(singly(request)).await,
+            Turn::Directly(_place, request) => singly(request).await,
             Turn::Singly(request) => singly(request).await,
         }
     }
@@ -132,6 +134,9 @@ impl<G: Gathered> Lane<G> {
             }
             if !line.has_room_for(&request) {
                 return Err(Failure::Overloaded);
+            }
+            if line.waiting.is_empty() {
+                tokio::spawn(Arc::clone(&self.shared).watch(line.moves));
             }
             let (turn, taken) = oneshot::channel();
             line.waiting.push_back(Waiting { request, call: call.clone(), turn });
@@ -173,6 +178,7 @@ impl<G: Gathered> Line<G> {
         while let Some(next) = later.pop_back() {
             self.waiting.push_front(next);
         }
+        self.moves += 1;
         set
     }
 }
@@ -181,6 +187,23 @@ impl<G: Gathered> Shared<G> {
     fn line(&self) -> MutexGuard<'_, Line<G>> {
         // Nothing that runs under the lock leaves a line half changed.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Started by the first who waits: opens another place if the line doesn't move.
+    ///
+    /// There is no such watch over a request that goes directly: at one request at a time a timer would cost it more
+    /// than its statement's way to the database.
+    async fn watch(self: Arc<Self>, seen: u64) {
+        sleep(PATIENCE).await;
+        let set = {
+            let mut line = self.line();
+            if line.moves != seen || line.waiting.is_empty() {
+                return;
+            }
+            line.taken += 1;
+            line.next_set()
+        };
+        Place { shared: self }.serve(set).await;
     }
 
     async fn answer(&self, mut set: Vec<Waiting<G>>) {
@@ -228,17 +251,6 @@ fn all<G: Gathered>(set: Vec<Waiting<G>>, mut turn: impl FnMut(G::Request) -> Tu
 }
 
 impl<G: Gathered> Place<G> {
-    /// Keeps the place while something is done, but no longer than a round trip should take: who waits for a lock must
-    /// not hold up the line.
-    async fn during<T>(self, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
-        if let Ok(done) = timeout(PATIENCE, &mut work).await {
-            return done;
-        }
-        drop(self);
-        work.await
-    }
-
     /// Answers the line, set after set, until nobody waits.
     async fn serve(self, mut set: Vec<Waiting<G>>) {
         while !set.is_empty() {

@@ -12,7 +12,7 @@ use super::statements::{
 };
 use super::{Effect, sessions};
 use crate::registry::session::{Life, Opening, Rotation, RotationOutcome};
-use crate::registry::{Limits, RevocationReason, Session, SessionName, UserId};
+use crate::registry::{CredentialVersion, Limits, RevocationReason, Session, SessionName, UserId};
 
 /// The lanes of requests about sessions: each kind has places of its own.
 pub(super) struct SessionLanes {
@@ -123,7 +123,7 @@ impl Gathered for Openings {
         let idles: Vec<_> = all.iter().map(|o| o.idle_timeout.as_secs_f64()).collect();
         let graces: Vec<_> = all.iter().map(|o| o.rotation_grace.as_secs_f64()).collect();
         let versions: Vec<_> =
-            all.iter().map(|o| o.credential_version.as_ref().map(|v| v.as_str())).collect();
+            all.iter().map(|o| o.credential_version.as_ref().map(CredentialVersion::as_str)).collect();
         let first: Params<'_> = &[&users, &names, &jtis, &enabled, &lifetimes, &idles, &graces, &versions];
         let clients = ClientArrays::of(all.iter().map(|o| Some(&o.client)));
         let limit = i64::from(self.limits.max_sessions_per_user);

@@ -245,6 +245,8 @@ pub async fn fresh_database() -> Database {
 pub fn config_for(database_url: &str) -> Config {
     Config {
         database_url: Some(database_url.to_owned().into()),
+        // TOKEN_REGISTRY_TEST_GATHERING=false runs them all without.
+        gathering: std::env::var("TOKEN_REGISTRY_TEST_GATHERING").as_deref() != Ok("false"),
         database_pool_size: 8,
         // Many tests share two cores: what is tested is what is answered, not how soon.
         database_pool_wait: Duration::from_secs(20),
