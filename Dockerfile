@@ -6,13 +6,13 @@ WORKDIR /src
 # Dependencies in a layer of their own: built again only when they change.
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
-RUN mkdir -p src tests benches && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
- && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load.rs \
+RUN mkdir -p src tests benches/load && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+ && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load/main.rs \
  && cargo build --release --locked --no-default-features --bin token-registry \
  && rm -rf src tests benches
 COPY migrations migrations
 COPY src src
-RUN mkdir -p tests benches && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load.rs \
+RUN mkdir -p tests benches/load && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load/main.rs \
  && touch src/main.rs src/lib.rs \
  && cargo build --release --locked --no-default-features --bin token-registry
 
