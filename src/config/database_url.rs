@@ -42,6 +42,13 @@ pub(super) fn check(url: &SecretString) -> Result<(), String> {
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(format!("names no host; {EXAMPLE} does"));
     }
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(
+            "sslmode=require is not supported: the registry does not encrypt its link to the database yet \
+             (let a local proxy or a mesh do it)"
+                .to_owned(),
+        );
+    }
     if config.get_password() == Some(HIDDEN.as_bytes()) {
         return Err(format!("the password is the placeholder {HIDDEN}; put the real one there"));
     }
