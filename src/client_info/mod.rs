@@ -5,7 +5,7 @@ mod address;
 mod user_agent;
 
 pub use address::{AddressError, parse_address};
-pub use user_agent::{Device, parse, warm_up};
+pub use user_agent::{Device, loaded, parse};
 
 use std::net::IpAddr;
 

@@ -4,12 +4,19 @@ use std::time::SystemTime;
 
 use prost_types::{Duration, Timestamp};
 
-use crate::client_info::{ClientInfo, parse_address};
+use crate::client_info::{self, ClientInfo, parse_address};
 use crate::proto;
 use crate::registry::session::{Life, RotationOutcome};
 use crate::registry::{Counts, Fields, GenericToken, RevocationReason, Session, TokenState, User};
 
-/// Reads a client.
+/// Makes sure that a client's user agent, if there is one, can be read without holding up a thread of the runtime.
+pub async fn readable(client: Option<&proto::ClientInfo>) {
+    if client.is_some_and(|client| client.user_agent.is_some()) {
+        client_info::loaded().await;
+    }
+}
+
+/// Reads a client, which is [`readable`].
 pub fn client_in(fields: &mut Fields, client: proto::ClientInfo) -> ClientInfo {
     let ip = client.ip.and_then(|ip| fields.take("client.ip", parse_address(&ip)));
     let told = ClientInfo {

@@ -6,8 +6,8 @@ use tonic::{Request, Response, Status};
 
 use super::answer::{command, named, question};
 use super::message::{
-    client_in, life_out, outcome_out, parts, reason_in, session_in_state, session_out, state_filter_in,
-    state_name, state_out,
+    client_in, life_out, outcome_out, parts, readable, reason_in, session_in_state, session_out,
+    state_filter_in, state_name, state_out,
 };
 use super::{Registry, page_token_in, read, status};
 use crate::proto::whitelist_service_server::WhitelistService;
@@ -36,6 +36,7 @@ impl WhitelistService for Registry {
         request: Request<AddRefreshTokenRequest>,
     ) -> Result<Response<AddRefreshTokenResponse>, Status> {
         let (metadata, _, r) = request.into_parts();
+        readable(r.client.as_ref()).await;
         let limits = self.store.limits();
         let opening = read(|f| {
             let capped = |asked: Option<std::time::Duration>, cap| asked.unwrap_or(cap).min(cap);
@@ -67,6 +68,7 @@ impl WhitelistService for Registry {
         request: Request<RotateRefreshTokenRequest>,
     ) -> Result<Response<RotateRefreshTokenResponse>, Status> {
         let (metadata, _, r) = request.into_parts();
+        readable(r.client.as_ref()).await;
         let rotation = read(|f| {
             if r.new_jti.as_ref() == Some(&r.jti) {
                 f.refuse("new_jti", "must not be the jti itself");
