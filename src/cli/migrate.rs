@@ -1,0 +1,21 @@
+//! `migrate`: the schema, without a server.
+
+use super::failure::{Failure, with_causes};
+use super::output::print;
+use super::start_logs;
+use crate::config::{Config, Flags};
+use crate::store;
+
+pub(super) async fn migrate(flags: &Flags) -> Result<(), Failure> {
+    let config = Config::load(flags)?;
+    config.database_url()?;
+    start_logs(&config);
+    let store::Migrated { from, to } =
+        store::migrate(&config).await.map_err(|error| Failure::Running(with_causes(&error)))?;
+    print(&if from == to {
+        format!("schema is up to date ({to})\n")
+    } else {
+        format!("schema {from} -> {to}\n")
+    });
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The command line: what `token-registry` says and does before and after the server runs.
+//!
+//! Exit codes: 0; 64 when the command line or the configuration is wrong, so that a supervisor can tell "restarting
+//! won't help" from 1, a failure at run time.
+
+mod configuration;
+#[cfg_attr(not(feature = "embedded"), path = "dev_left_out.rs")]
+mod dev;
+mod failure;
+mod listen;
+mod migrate;
+mod output;
+mod serve;
+mod signals;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use self::configuration::ConfigCommand;
+use self::failure::{Failure, WRONG_CONFIGURATION};
+use crate::config::{self, Config, Flags};
+use crate::telemetry;
+
+const LONG_ABOUT: &str = "\
+A gRPC server that keeps refresh-token whitelists and one-time tokens in PostgreSQL.
+
+It knows which refresh token of which session may be used now, rotates it safely, notices a stolen one that is used a \
+second time, and ends sessions at once.";
+
+const EXAMPLES: &str = "\
+Examples:
+  A first try, with a database of its own and nothing to install:
+      token-registry dev
+
+  A server on your PostgreSQL; it makes the schema at its first start:
+      export DATABASE_URL=postgres://user:password@localhost:5432/token_registry
+      token-registry serve
+
+Configuration:
+  --rotation-grace 10s                  a flag, which wins over
+  TOKEN_REGISTRY_ROTATION_GRACE=10s     the environment, which wins over
+  rotation_grace = \"10s\"                a TOML file, named by --config or TOKEN_REGISTRY_CONFIG
+
+  `token-registry serve --help` explains every setting, `token-registry config print`
+  writes them all as a file to start from.
+
+Exit codes:
+  0   done
+  64  the command line or the configuration is wrong: starting again won't help
+  1   anything else went wrong";
+
+const SETTINGS: &str = "\
+Each flag is also an environment variable (--rotation-grace is TOKEN_REGISTRY_ROTATION_GRACE) and a key of the TOML \
+file (rotation_grace; --generic-tokens-lifetime is lifetime in the table [generic_tokens]). Flags win over the \
+environment, the environment over the file. Durations are texts such as 500ms, 30s, 24h or 14d.";
+
+#[derive(Parser)]
+#[command(name = "token-registry", version, long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
+#[command(about = "Refresh-token whitelists and one-time tokens over gRPC, on PostgreSQL")]
+#[command(max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(about = "Run the server; needs DATABASE_URL", after_help = SETTINGS)]
+    Serve {
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    #[command(about = "Run the server with a database of its own, to try it (never for production)", after_help = SETTINGS)]
+    Dev {
+        /// Keep the data in this directory, which is made when it isn't there; without it they are thrown away
+        #[arg(long, value_name = "DIRECTORY")]
+        data: Option<PathBuf>,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    #[command(about = "Bring the database's schema up to date and end; needs DATABASE_URL", after_help = SETTINGS)]
+    Migrate {
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    #[command(about = "Check or print the configuration")]
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+/// Runs the command that `arguments` say (the program's name first) until it is done. Everything the program prints is
+/// printed here or logged below.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Also --help and --version come this way; those go to standard output and are no failure.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match cli.command {
+        Command::Serve { flags } => in_runtime(serve::serve(&flags)),
+        Command::Dev { data, flags } => in_runtime(dev::dev(data, &flags)),
+        Command::Migrate { flags } => in_runtime(migrate::migrate(&flags)),
+        Command::Config { command } => configuration::run(&command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Running(format!("can't start threads: {error}")))?;
+    let done = runtime.block_on(work);
+    // What is still blocked then (a name being looked up, say) must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+/// From here on there are log lines; the first ones are about variables that a running server does without.
+fn start_logs(config: &Config) {
+    telemetry::start(config.log_format, &config.log_filter);
+    for problem in config::unknown_variables(std::env::vars_os()) {
+        tracing::warn!("{problem}; it is ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,18 @@
+//! `serve`: the server on the operator's PostgreSQL.
+
+use super::failure::{Failure, with_causes};
+use super::listen::listen;
+use super::signals::shutdown_signal;
+use super::start_logs;
+use crate::config::{Config, Flags};
+use crate::server;
+
+pub(super) async fn serve(flags: &Flags) -> Result<(), Failure> {
+    let config = Config::load(flags)?;
+    config.database_url()?;
+    start_logs(&config);
+    let shutdown = shutdown_signal()?;
+    let (listener, address) = listen(config.listen).await?;
+    tracing::info!(%address, "listening");
+    server::run(listener, config, shutdown).await.map_err(|error| Failure::Running(with_causes(&error)))
+}
