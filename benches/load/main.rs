@@ -13,7 +13,7 @@ mod options;
 mod pgbench;
 mod plot;
 // The tests' own.
-#[path = "../../tests/support/postgres.rs"]
+#[path = "../../tests/support/postgres/mod.rs"]
 #[allow(dead_code, reason = "the bench uses a part of what the tests do")]
 mod postgres;
 mod process;
