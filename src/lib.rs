@@ -11,7 +11,7 @@
 //! | [`store`] | PostgreSQL: the pool, the schema, every statement |
 //! | [`client_info`] | user agents and addresses |
 //! | `embedded` | the zero-install development database (feature `embedded`) |
-//! | [`telemetry`] | logs |
+//! | [`telemetry`] | logs and metrics |
 //! | [`proto`] | the messages, generated from `proto/` |
 
 pub mod cli;

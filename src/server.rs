@@ -1,5 +1,7 @@
 //! Runs the registry on a listener until it is told to stop.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use crate::config::Config;
 use crate::grpc::{Health, Observe, Registry};
 use crate::proto;
 use crate::store::{Store, StoreError};
+use crate::telemetry::{Metrics, serve_metrics};
 
 /// Why the registry can't run, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +23,9 @@ pub enum ServerError {
     /// The database is one that the registry can't be right on, or its settings are wrong.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The listener of the metrics can't be opened, or failed.
+    #[error("can't serve metrics on {0}: {1}")]
+    Metrics(SocketAddr, io::Error),
     /// The network failed.
     #[error("the server can't go on: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -53,17 +59,18 @@ pub async fn run_with_ready(
     shutdown: impl Future<Output = ()> + Send + 'static,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), ServerError> {
-    let store = Arc::new(Store::new(&config)?);
+    let metrics = Arc::new(Metrics::default());
+    let store = Arc::new(Store::new(&config, &metrics)?);
+    let scraped = scraped(&config, &metrics).await?;
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::starting(reporter).await;
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = router(&store, &config)?.add_service(health_service).serve_with_incoming_shutdown(
-        TcpIncoming::from(listener).with_nodelay(Some(true)),
-        async {
+    let serving = router(&store, &metrics, &config)?
+        .add_service(health_service)
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
             let _ = stopped.await;
-        },
-    );
+        });
     let mut serving = std::pin::pin!(serving);
     let mut shutdown = std::pin::pin!(shutdown);
 
@@ -73,8 +80,10 @@ pub async fn run_with_ready(
         health.follow(&store).await;
         Ok::<(), StoreError>(())
     };
+    let mut scraped = std::pin::pin!(scraped);
     tokio::select! {
         served = &mut serving => return Ok(served?),
+        failed = &mut scraped => return failed,
         opened = opening => opened?,
         () = &mut shutdown => {}
     }
@@ -83,7 +92,13 @@ pub async fn run_with_ready(
     health.draining().await;
     let _ = stop.send(());
     // A peer that holds its connection open and says nothing must not hold up the end.
-    if let Ok(served) = tokio::time::timeout(config.shutdown_timeout, serving).await {
+    let ending = async {
+        tokio::select! {
+            served = serving => Ok(served?),
+            failed = scraped => failed,
+        }
+    };
+    if let Ok(served) = tokio::time::timeout(config.shutdown_timeout, ending).await {
         served?;
         tracing::info!("stopped");
     } else {
@@ -92,12 +107,35 @@ pub async fn run_with_ready(
     Ok(())
 }
 
+/// Serves the metrics where the configuration says, for as long as it is polled.
+async fn scraped(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<impl Future<Output = Result<(), ServerError>> + use<>, ServerError> {
+    let served = match config.metrics_listen {
+        None => None,
+        Some(asked) => {
+            let listener =
+                TcpListener::bind(asked).await.map_err(|error| ServerError::Metrics(asked, error))?;
+            let address = listener.local_addr().unwrap_or(asked);
+            tracing::info!(%address, "metrics are served");
+            Some((address, listener))
+        }
+    };
+    let metrics = Arc::clone(metrics);
+    Ok(async move {
+        let Some((address, listener)) = served else { return std::future::pending().await };
+        let served = serve_metrics(listener, metrics).await;
+        served.map_err(|error| ServerError::Metrics(address, error))
+    })
+}
+
 /// A server with the registry's transport settings and its layer, without services: what one hostile or slow connection
 /// can take from the others is bounded.
 #[must_use]
-pub fn transport() -> Server<Stack<Observe, Identity>> {
+pub fn transport(metrics: &Arc<Metrics>) -> Server<Stack<Observe, Identity>> {
     Server::builder()
-        .layer(Observe)
+        .layer(Observe::new(Arc::clone(metrics)))
         .max_concurrent_streams(256)
         .http2_max_local_error_reset_streams(Some(256))
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -106,7 +144,11 @@ pub fn transport() -> Server<Stack<Observe, Identity>> {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
-fn router(store: &Arc<Store>, config: &Config) -> Result<Router<Stack<Observe, Identity>>, ServerError> {
+fn router(
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+    config: &Config,
+) -> Result<Router<Stack<Observe, Identity>>, ServerError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -114,8 +156,8 @@ fn router(store: &Arc<Store>, config: &Config) -> Result<Router<Stack<Observe, I
             // So that grpcurl shows why a call was refused instead of raw bytes.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(transport()
-        .add_routes(Registry::new(Arc::clone(store), config).routes())
+    Ok(transport(metrics)
+        .add_routes(Registry::new(Arc::clone(store), Arc::clone(metrics), config).routes())
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
 }

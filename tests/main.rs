@@ -16,6 +16,7 @@ mod errors;
 mod faults;
 mod gathering;
 mod listing;
+mod metrics;
 mod one_time_tokens;
 mod questions;
 mod races;

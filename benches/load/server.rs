@@ -36,7 +36,8 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
         config.gathering = !ungathered;
         config.log_filter = "warn".into();
         telemetry::start(LogFormat::Text, &config.log_filter);
-        let store = Arc::new(Store::new(&config)?);
+        let metrics = Arc::new(telemetry::Metrics::default());
+        let store = Arc::new(Store::new(&config, &metrics)?);
         store.open(&config).await?;
         // As in the server that ships: readiness follows the database all the time.
         let (reporter, _) = tonic_health::server::health_reporter();
@@ -49,8 +50,8 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
             Ready { registry: registry.local_addr()?, bare: bare.local_addr()?, gathered: config.gathering };
         let incoming = |listener| TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(
-            server::transport()
-                .add_routes(Registry::new(store, &config).routes())
+            server::transport(&metrics)
+                .add_routes(Registry::new(store, Arc::clone(&metrics), &config).routes())
                 .add_service(Echo::default())
                 .serve_with_incoming(incoming(registry)),
         );

@@ -70,6 +70,15 @@ impl Kind {
         }
     }
 
+    /// A value for a printed file where the key isn't set.
+    pub(super) fn example(self) -> &'static str {
+        match self {
+            Self::DatabaseUrl => database_url::EXAMPLE,
+            Self::Address => "127.0.0.1:9464",
+            _ => "",
+        }
+    }
+
     /// Whether `--flag` alone means true.
     pub(super) fn is_switch(self) -> bool {
         matches!(self, Self::Switch)

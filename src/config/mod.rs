@@ -50,6 +50,9 @@ pub struct Config {
     /// Address and port of the gRPC server. By default the loopback interface's, so that a first run isn't open to the
     /// network; a container wants `0.0.0.0:50051`. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Address and port where Prometheus may ask for metrics, by plain HTTP. Nowhere by default; keep it off networks
+    /// that callers reach. Port 0 takes a free one.
+    pub metrics_listen: Option<SocketAddr>,
     /// Deadline of calls that bring none (`grpc-timeout`): no call waits for ever.
     pub default_deadline: Duration,
     /// How long calls under way may take to end after SIGTERM. Keep it below the supervisor's own patience

@@ -7,8 +7,9 @@ use secrecy::SecretString;
 use serde::{Serialize as _, Serializer};
 
 use super::Config;
-use super::database_url::{self, EXAMPLE, HIDDEN};
+use super::database_url::{self, HIDDEN};
 use super::keys::{Place, SECTIONS, place};
+use super::kind::Kind;
 
 impl Config {
     /// The whole configuration as a TOML file that can be kept and read again. Secrets are comments in which
@@ -30,7 +31,7 @@ impl Config {
                 };
                 if key.name != "purposes" {
                     write_comment(text, &key.help());
-                    write_key(text, name, values.get(name));
+                    write_key(text, name, key.kind, values.get(name));
                 }
             }
         }
@@ -58,10 +59,13 @@ fn written(table: &[&str], fields: &Dict) -> toml::Table {
     fields.iter().filter_map(|(name, field)| Some((name.clone(), value(name, field)?))).collect()
 }
 
-fn write_key(text: &mut String, name: &str, value: Option<&toml::Value>) {
-    let value = value.map_or_else(|| format!("{EXAMPLE:?}"), ToString::to_string);
-    let comment = if value.contains(HIDDEN) || value.contains(EXAMPLE) { "# " } else { "" };
-    let _ = writeln!(text, "{comment}{name} = {value}");
+/// What isn't set or can't be shown is a comment.
+fn write_key(text: &mut String, name: &str, kind: Kind, value: Option<&toml::Value>) {
+    let _ = match value.map(ToString::to_string) {
+        Some(value) if value.contains(HIDDEN) => writeln!(text, "# {name} = {value}"),
+        Some(value) => writeln!(text, "{name} = {value}"),
+        None => writeln!(text, "# {name} = {:?}", kind.example()),
+    };
 }
 
 /// A comment of lines that fit into 100 columns.
@@ -106,6 +110,7 @@ mod tests {
     fn every_key_can_be_set_in_every_source() {
         let values = [
             ("listen", "[::1]:1"),
+            ("metrics_listen", "127.0.0.1:2"),
             ("default_deadline", "1s"),
             ("shutdown_timeout", "0s"),
             ("database_url", "postgres://ada:(hidden1)@db:1/x"),

@@ -17,7 +17,7 @@ use crate::proto::{
 use crate::registry::fields::Zero;
 use crate::registry::generic_token::{Consumption, GenericToken, Issue, Wanted};
 use crate::registry::secrets::{CODE_DIGITS, is_code};
-use crate::registry::{Fields, TokenState, page};
+use crate::registry::{Fields, RevocationReason, TokenState, page};
 
 /// Reads what the value shall be.
 fn wanted_in(f: &mut Fields, digits: Option<i32>, value: Option<String>) -> Wanted {
@@ -176,9 +176,10 @@ impl GenericTokenService for Registry {
         let (metadata, _, r) = request.into_parts();
         let (user_id, purposes) =
             read(|f| (f.user_id("user_id", r.user_id), f.purposes("purposes", r.purposes)))?;
-        let store = Arc::clone(&self.store);
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         command(&metadata, self.bulk_deadline, |call| async move {
             let revoked_count = store.revoke_generic_tokens(&call, &user_id, &purposes).await?;
+            metrics.generic_tokens_revoked(RevocationReason::Unspecified, revoked_count);
             Ok(RevokeGenericTokensResponse { revoked_count })
         })
         .await

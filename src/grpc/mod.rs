@@ -5,6 +5,7 @@ pub mod codec;
 mod generic_token;
 mod health;
 mod message;
+pub mod methods;
 mod observe;
 mod status;
 mod user;
@@ -18,6 +19,7 @@ use tonic::Status;
 use crate::config::Config;
 use crate::registry::Fields;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 
 pub use health::Health;
 pub use observe::Observe;
@@ -34,6 +36,7 @@ const BATCH_MESSAGE_MAX: usize = 1024 * 1024 + 64 * 1024;
 #[derive(Clone)]
 pub struct Registry {
     store: Arc<Store>,
+    metrics: Arc<Metrics>,
     default_deadline: Duration,
     /// For calls over all of a user's rows.
     bulk_deadline: Duration,
@@ -42,9 +45,10 @@ pub struct Registry {
 impl Registry {
     /// The services' common ground.
     #[must_use]
-    pub fn new(store: Arc<Store>, config: &Config) -> Self {
+    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>, config: &Config) -> Self {
         Self {
             store,
+            metrics,
             default_deadline: config.default_deadline,
             bulk_deadline: config.default_deadline.max(config.bulk_timeout),
         }

@@ -3,16 +3,19 @@
 
 use std::fmt::Write as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderName, HeaderValue, Request, Response};
 use tokio::time::Instant;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::methods::{self, Method};
 use super::status;
+use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -21,14 +24,24 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Outcome(pub &'static str);
 
 /// The layer.
-#[derive(Debug, Clone, Copy)]
-pub struct Observe;
+#[derive(Debug, Clone)]
+pub struct Observe {
+    metrics: Arc<Metrics>,
+}
+
+impl Observe {
+    /// Counts calls in these metrics.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+}
 
 impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed { inner }
+        Observed { inner, metrics: Arc::clone(&self.metrics) }
     }
 }
 
@@ -36,6 +49,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
+    metrics: Arc<Metrics>,
 }
 
 impl<S> Service<Request<Body>> for Observed<S>
@@ -54,12 +68,17 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let begun = Instant::now();
         let id = request_id(&request);
-        let method = request.uri().path().trim_start_matches('/').to_owned();
-        let span = tracing::info_span!("call", request_id = id.to_str().unwrap_or_default(), %method);
+        let path = request.uri().path();
+        let method = methods::find(path);
+        let name = path.trim_start_matches('/');
+        let span = tracing::info_span!("call", request_id = id.to_str().unwrap_or_default(), method = name);
         let answering = self.inner.call(request).instrument(span.clone());
+        let metrics = Arc::clone(&self.metrics);
         Box::pin(async move {
+            // Dropped when the caller leaves, and counted so.
+            let in_flight = metrics.calls.start(method, begun);
             let mut response = answering.await?;
-            let refused = Status::from_header_map(response.headers()).filter(|s| s.code() != tonic::Code::Ok);
+            let refused = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok);
             let refused = refused.map(|refused| match status::of_transport(&refused) {
                 None => refused,
                 Some(ours) => {
@@ -68,8 +87,9 @@ where
                 }
             });
             response.headers_mut().insert(REQUEST_ID, id);
+            in_flight.end(refused.as_ref().map_or(Code::Ok, Status::code));
             let outcome = response.extensions().get::<Outcome>().map(|outcome| outcome.0);
-            span.in_scope(|| log(&method, refused.as_ref(), outcome, begun));
+            span.in_scope(|| log(method, refused.as_ref(), outcome, begun));
             Ok(response)
         })
     }
@@ -88,12 +108,12 @@ fn request_id(request: &Request<Body>) -> HeaderValue {
     })
 }
 
-/// One line a call. Questions come by the thousand and change nothing: they show at `debug`.
-fn log(method: &str, refused: Option<&Status>, outcome: Option<&'static str>, begun: Instant) {
+/// One line a call.
+fn log(method: Option<&Method>, refused: Option<&Status>, outcome: Option<&'static str>, begun: Instant) {
     let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     let Some(refused) = refused else {
         let outcome = outcome.unwrap_or("OK");
-        if is_question(method) {
+        if method.is_some_and(Method::is_question) {
             tracing::debug!(outcome, duration_us, "answered");
         } else {
             tracing::info!(outcome, duration_us, "answered");
@@ -103,19 +123,12 @@ fn log(method: &str, refused: Option<&Status>, outcome: Option<&'static str>, be
     let code = refused.code();
     let reason = status::reason(refused).unwrap_or_default();
     match code {
-        tonic::Code::Internal | tonic::Code::Unknown | tonic::Code::DataLoss => {
+        Code::Internal | Code::Unknown | Code::DataLoss => {
             tracing::error!(outcome = reason, ?code, duration_us, "failed");
         }
-        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => {
+        Code::Unavailable | Code::DeadlineExceeded => {
             tracing::warn!(outcome = reason, ?code, duration_us, "failed");
         }
         _ => tracing::info!(outcome = reason, ?code, duration_us, "refused"),
     }
-}
-
-fn is_question(method: &str) -> bool {
-    let name = method.rsplit('/').next().unwrap_or_default();
-    ["Check", "BatchCheck", "Get", "List", "Watch", "ServerReflection"]
-        .iter()
-        .any(|question| name.starts_with(question))
 }

@@ -13,6 +13,7 @@ use crate::proto::{
     GetUserResponse, RevokeCredentialsRequest, RevokeCredentialsResponse, SetUserActiveRequest,
     SetUserActiveResponse,
 };
+use crate::registry::RevocationReason;
 use crate::store::CredentialChange;
 
 #[tonic::async_trait]
@@ -47,9 +48,10 @@ impl UserService for Registry {
     ) -> Result<Response<SetUserActiveResponse>, Status> {
         let (metadata, _, r) = request.into_parts();
         let (user_id, active) = read(|f| (f.user_id("user_id", r.user_id), f.required("active", r.active)))?;
-        let store = Arc::clone(&self.store);
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         command(&metadata, self.bulk_deadline, |call| async move {
             let (user, revoked) = store.set_user_active(&call, &user_id, active).await?;
+            metrics.all_revoked(RevocationReason::UserDeactivated, &revoked);
             Ok(SetUserActiveResponse { user: Some(user_out(user)), revoked: Some(counts_out(revoked)) })
         })
         .await
@@ -70,9 +72,10 @@ impl UserService for Registry {
                 request_id: f.optional_request_id("request_id", r.request_id),
             }
         })?;
-        let store = Arc::clone(&self.store);
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         command(&metadata, self.bulk_deadline, |call| async move {
             let (user, revoked) = store.revoke_credentials(&call, &change).await?;
+            metrics.all_revoked(RevocationReason::CredentialChange, &revoked);
             Ok(RevokeCredentialsResponse { user: Some(user_out(user)), revoked: Some(counts_out(revoked)) })
         })
         .await

@@ -23,7 +23,7 @@ use crate::registry::fields::Zero;
 use crate::registry::page::AfterSession;
 use crate::registry::secrets::mint_jti;
 use crate::registry::session::{Opening, Rotation};
-use crate::registry::{Failure, Refusal, TokenState, Violation};
+use crate::registry::{Failure, Refusal, RevocationReason, TokenState, Violation};
 use crate::store::SessionQuery;
 
 /// Most questions of one batch.
@@ -55,9 +55,10 @@ impl WhitelistService for Registry {
                 credential_version: f.optional_credential_version("credential_version", r.credential_version),
             }
         })?;
-        let store = Arc::clone(&self.store);
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         command(&metadata, self.default_deadline, |call| async move {
-            let session = store.add_session(&call, opening).await?;
+            let (session, ended) = store.add_session(&call, opening).await?;
+            metrics.sessions_revoked(RevocationReason::SessionLimit, ended);
             Ok(AddRefreshTokenResponse { token: Some(session_out(session)) })
         })
         .await
@@ -81,20 +82,18 @@ impl WhitelistService for Registry {
                 client: r.client.map(|client| client_in(f, client)),
             }
         })?;
-        let store = Arc::clone(&self.store);
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let rotated = command(&metadata, self.default_deadline, |call| async move {
+            let rotated = store.rotate(&call, rotation).await;
+            metrics.rotated(&rotated);
+            rotated
+        });
         let mut name = "ROTATED";
-        let response =
-            command(
-                &metadata,
-                self.default_deadline,
-                |call| async move { store.rotate(&call, rotation).await },
-            )
-            .await?
-            .map(|(session, outcome)| {
-                let (outcome, word) = outcome_out(outcome);
-                name = word;
-                RotateRefreshTokenResponse { token: Some(session_out(session)), outcome }
-            });
+        let response = rotated.await?.map(|(session, outcome)| {
+            let (outcome, word) = outcome_out(outcome);
+            name = word;
+            RotateRefreshTokenResponse { token: Some(session_out(session)), outcome }
+        });
         Ok(named(response, name))
     }
 
@@ -241,9 +240,10 @@ impl WhitelistService for Registry {
                 reason_in(f, "reason", r.reason),
             )
         })?;
-        let store = Arc::clone(&self.store);
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         command(&metadata, self.default_deadline, |call| async move {
             let revoked_count = store.revoke_session(&call, (user_id, name), reason).await?;
+            metrics.sessions_revoked(reason, revoked_count);
             Ok(RevokeSessionResponse { revoked_count })
         })
         .await
@@ -261,9 +261,10 @@ impl WhitelistService for Registry {
                 reason_in(f, "reason", r.reason),
             )
         })?;
-        let store = Arc::clone(&self.store);
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         command(&metadata, self.bulk_deadline, |call| async move {
             let revoked_count = store.revoke_user_sessions(&call, &user_id, except.as_ref(), reason).await?;
+            metrics.sessions_revoked(reason, revoked_count);
             Ok::<_, Failure>(RevokeUserSessionsResponse { revoked_count })
         })
         .await

@@ -19,6 +19,7 @@ use super::connection::{Connection, StatementError};
 use super::pool::Pool;
 use super::{Call, Effect};
 use crate::registry::{Failure, UserId};
+use crate::telemetry::{LaneMetrics, Metrics};
 
 /// How many round trips of one kind are under way at most.
 const PLACES: usize = 2;
@@ -39,6 +40,8 @@ pub(super) trait Gathered: Sized + Send + Sync + 'static {
     type Request: Send + Sync + 'static;
     /// What is answered.
     type Answer: Send + 'static;
+    /// What metrics call it.
+    const NAME: &'static str;
     /// Whether a lost connection leaves the outcome unknown.
     const EFFECT: Effect;
 
@@ -78,6 +81,7 @@ struct Shared<G: Gathered> {
     pool: Arc<Pool>,
     /// Switched off, everybody goes singly.
     gathering: bool,
+    metrics: LaneMetrics,
     line: Mutex<Line<G>>,
 }
 
@@ -90,6 +94,7 @@ struct Line<G: Gathered> {
 
 struct Waiting<G: Gathered> {
     request: G::Request,
+    since: Instant,
     call: Call,
     turn: oneshot::Sender<Turn<G>>,
 }
@@ -100,9 +105,10 @@ struct Place<G: Gathered> {
 }
 
 impl<G: Gathered> Lane<G> {
-    pub(super) fn new(kind: G, pool: &Arc<Pool>, gathering: bool) -> Self {
+    pub(super) fn new(kind: G, pool: &Arc<Pool>, gathering: bool, metrics: &Metrics) -> Self {
+        let metrics = metrics.lane(G::NAME);
         let line = Mutex::new(Line { taken: 0, moves: 0, waiting: VecDeque::new() });
-        Self { shared: Arc::new(Shared { kind, pool: Arc::clone(pool), gathering, line }) }
+        Self { shared: Arc::new(Shared { kind, pool: Arc::clone(pool), gathering, metrics, line }) }
     }
 
     /// Answers a request: in a set, or with its own statement, which is `singly`.
@@ -117,8 +123,14 @@ impl<G: Gathered> Lane<G> {
     {
         match self.turn(call, request).await? {
             Turn::Answered(answer) => answer,
-            Turn::Directly(_place, request) => singly(request).await,
-            Turn::Singly(request) => singly(request).await,
+            Turn::Directly(_place, request) => {
+                self.shared.metrics.single(false);
+                singly(request).await
+            }
+            Turn::Singly(request) => {
+                self.shared.metrics.single(self.shared.gathering);
+                singly(request).await
+            }
         }
     }
 
@@ -139,7 +151,7 @@ impl<G: Gathered> Lane<G> {
                 tokio::spawn(Arc::clone(&self.shared).watch(line.moves));
             }
             let (turn, taken) = oneshot::channel();
-            line.waiting.push_back(Waiting { request, call: call.clone(), turn });
+            line.waiting.push_back(Waiting { request, since: Instant::now(), call: call.clone(), turn });
             taken
         };
         // No turn at all: it was too late to be sent, or what sent it broke.
@@ -219,6 +231,7 @@ impl<G: Gathered> Shared<G> {
         if set.is_empty() {
             return;
         }
+        self.metrics.set(set.len(), set[0].since);
         let requests: Vec<&G::Request> = set.iter().map(|waiting| &waiting.request).collect();
         match self.kind.set(&connection, &requests).await {
             Ok(answers) => {

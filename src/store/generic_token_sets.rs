@@ -14,6 +14,7 @@ use super::statements::{
 };
 use crate::registry::generic_token::{Consumption, Window};
 use crate::registry::{ConsumptionId, GenericToken, Limits, UserId};
+use crate::telemetry::Metrics;
 
 /// The lanes of requests about one-time tokens.
 pub(super) struct GenericTokenLanes {
@@ -22,10 +23,10 @@ pub(super) struct GenericTokenLanes {
 }
 
 impl GenericTokenLanes {
-    pub(super) fn new(pool: &Arc<Pool>, limits: &Arc<Limits>, gathering: bool) -> Self {
+    pub(super) fn new(pool: &Arc<Pool>, limits: &Arc<Limits>, gathering: bool, metrics: &Metrics) -> Self {
         Self {
-            claim: Lane::new(Claims, pool, gathering),
-            issue: Lane::new(Issues { limits: Arc::clone(limits) }, pool, gathering),
+            claim: Lane::new(Claims, pool, gathering, metrics),
+            issue: Lane::new(Issues { limits: Arc::clone(limits) }, pool, gathering, metrics),
         }
     }
 }
@@ -38,6 +39,7 @@ pub(super) struct Issues {
 impl Gathered for Issues {
     type Request = Made;
     type Answer = (GenericToken, String);
+    const NAME: &'static str = "issue_generic_token";
     const EFFECT: Effect = Effect::Writes;
 
     fn writes(made: &Made) -> Option<(&UserId, &str)> {
@@ -122,6 +124,7 @@ pub(super) struct Claims;
 impl Gathered for Claims {
     type Request = Claim;
     type Answer = GenericToken;
+    const NAME: &'static str = "claim_secret";
     const EFFECT: Effect = Effect::Writes;
 
     async fn set(&self, c: &Connection, all: &[&Claim]) -> Result<Vec<Option<Answer<Self>>>, StatementError> {

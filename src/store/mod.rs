@@ -12,6 +12,7 @@ mod generic_tokens;
 mod issues;
 mod migrate;
 mod pool;
+mod pool_status;
 mod rows;
 mod session_sets;
 mod sessions;
@@ -24,6 +25,7 @@ use std::sync::{Arc, OnceLock};
 use crate::config::Config;
 use crate::registry::secrets::ServerKeys;
 use crate::registry::{Failure, Limits};
+use crate::telemetry::Metrics;
 
 pub use call::Call;
 use connection::{Connection, StatementError};
@@ -64,12 +66,13 @@ impl Store {
     ///
     /// # Errors
     /// The database URL is missing or wrong.
-    pub fn new(config: &Config) -> Result<Self, StoreError> {
+    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, StoreError> {
         let pool = Arc::new(Pool::new(config)?);
+        metrics.add(pool.status());
         let limits = Arc::new(Limits::from(config));
         Ok(Self {
-            sessions: SessionLanes::new(&pool, &limits, config.gathering),
-            generic_tokens: GenericTokenLanes::new(&pool, &limits, config.gathering),
+            sessions: SessionLanes::new(&pool, &limits, config.gathering, metrics),
+            generic_tokens: GenericTokenLanes::new(&pool, &limits, config.gathering, metrics),
             pool,
             limits,
             keys: OnceLock::new(),

@@ -10,6 +10,7 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::TargetSessionAttrs;
 
 use super::error::StoreError;
+use super::pool_status::PoolStatus;
 use super::{Call, Connection};
 use crate::config::Config;
 use crate::registry::Failure;
@@ -48,6 +49,11 @@ impl Pool {
             bulk: Semaphore::new((size / 2).max(1)),
             bulk_timeout: config.bulk_timeout,
         })
+    }
+
+    /// What its metrics are read from.
+    pub(super) fn status(&self) -> PoolStatus {
+        PoolStatus::of([("single", &self.connections), ("sets", &self.for_sets)])
     }
 
     /// A connection for single statements, before the call's deadline and the pool's own bound.

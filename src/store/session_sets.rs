@@ -13,6 +13,7 @@ use super::statements::{
 use super::{Effect, sessions};
 use crate::registry::session::{Life, Opening, Rotation, RotationOutcome};
 use crate::registry::{CredentialVersion, Limits, RevocationReason, Session, SessionName, UserId};
+use crate::telemetry::Metrics;
 
 /// The lanes of requests about sessions: each kind has places of its own.
 pub(super) struct SessionLanes {
@@ -24,13 +25,13 @@ pub(super) struct SessionLanes {
 }
 
 impl SessionLanes {
-    pub(super) fn new(pool: &Arc<Pool>, limits: &Arc<Limits>, gathering: bool) -> Self {
+    pub(super) fn new(pool: &Arc<Pool>, limits: &Arc<Limits>, gathering: bool, metrics: &Metrics) -> Self {
         Self {
-            check: Lane::new(Checks, pool, gathering),
-            read: Lane::new(Reads, pool, gathering),
-            open: Lane::new(Openings { limits: Arc::clone(limits) }, pool, gathering),
-            rotate: Lane::new(Rotations { limits: Arc::clone(limits) }, pool, gathering),
-            revoke: Lane::new(Revocations, pool, gathering),
+            check: Lane::new(Checks, pool, gathering, metrics),
+            read: Lane::new(Reads, pool, gathering, metrics),
+            open: Lane::new(Openings { limits: Arc::clone(limits) }, pool, gathering, metrics),
+            rotate: Lane::new(Rotations { limits: Arc::clone(limits) }, pool, gathering, metrics),
+            revoke: Lane::new(Revocations, pool, gathering, metrics),
         }
     }
 }
@@ -44,6 +45,7 @@ pub(super) struct Checks;
 impl Gathered for Checks {
     type Request = Named;
     type Answer = Option<Life>;
+    const NAME: &'static str = "check_session";
     const EFFECT: Effect = Effect::Reads;
 
     async fn set(
@@ -75,6 +77,7 @@ pub(super) struct Reads;
 impl Gathered for Reads {
     type Request = Named;
     type Answer = Option<Session>;
+    const NAME: &'static str = "read_session";
     const EFFECT: Effect = Effect::Reads;
 
     async fn set(
@@ -104,6 +107,7 @@ pub(super) struct Opened {
 impl Gathered for Openings {
     type Request = Opening;
     type Answer = Opened;
+    const NAME: &'static str = "open_session";
     const EFFECT: Effect = Effect::Writes;
 
     fn writes(opening: &Opening) -> Option<(&UserId, &str)> {
@@ -150,6 +154,7 @@ pub(super) struct Rotations {
 impl Gathered for Rotations {
     type Request = Rotation;
     type Answer = (Session, RotationOutcome);
+    const NAME: &'static str = "rotate_session";
     const EFFECT: Effect = Effect::Writes;
 
     fn writes(rotation: &Rotation) -> Option<(&UserId, &str)> {
@@ -184,6 +189,7 @@ pub(super) struct Revocations;
 impl Gathered for Revocations {
     type Request = (Named, RevocationReason);
     type Answer = i64;
+    const NAME: &'static str = "revoke_session";
     const EFFECT: Effect = Effect::Writes;
 
     fn writes(((user_id, name), _): &Self::Request) -> Option<(&UserId, &str)> {

@@ -38,21 +38,23 @@ pub struct ListedSessions {
 }
 
 impl Store {
-    /// Opens a session.
+    /// Opens a session. Answers also how many of the user's oldest ones had to end for it.
     ///
     /// # Errors
     /// The refusals of `AddRefreshToken`, in the contract's order.
-    pub async fn add_session(&self, call: &Call, opening: Opening) -> Result<Session, Failure> {
+    pub async fn add_session(&self, call: &Call, opening: Opening) -> Result<(Session, i64), Failure> {
         let user_id = opening.user_id.clone();
         let singly = |opening| async move { self.add_singly(call, &opening).await };
         let opened = self.sessions.open.answer(call, opening, singly).await?;
-        if opened.beyond_limit {
-            // The session is open, whatever becomes of this; who opens the next one tries again.
-            if let Err(failure) = self.hold_session_limit(call, &user_id).await {
-                tracing::warn!(?failure, "the oldest sessions of a user stay for now");
-            }
+        if !opened.beyond_limit {
+            return Ok((opened.session, 0));
         }
-        Ok(opened.session)
+        // The session is open, whatever becomes of this; who opens the next one tries again.
+        let ended = self.hold_session_limit(call, &user_id).await.unwrap_or_else(|failure| {
+            tracing::warn!(?failure, "the oldest sessions of a user stay for now");
+            0
+        });
+        Ok((opened.session, ended))
     }
 
     async fn add_singly(&self, call: &Call, opening: &Opening) -> Result<Opened, Failure> {
@@ -75,18 +77,22 @@ impl Store {
         .await
     }
 
-    /// Ends a user's oldest sessions beyond the limit.
+    /// Ends a user's oldest sessions beyond the limit; answers how many.
     ///
     /// Live sessions are counted by a statement after the one that commits the new session, so that of several who
     /// open sessions at once the last one sees all of them.
-    async fn hold_session_limit(&self, call: &Call, user_id: &UserId) -> Result<(), Failure> {
+    async fn hold_session_limit(&self, call: &Call, user_id: &UserId) -> Result<i64, Failure> {
         let limit = i64::from(self.limits.max_sessions_per_user);
         let user_id = user_id.as_str();
         self.run(call, Effect::Writes, |c| async move {
             let begin = begin_bulk(self.pool.bulk_timeout());
-            c.transaction(&begin, [(&USER_LOCK, &[&user_id]), (&SESSION_REVOKE_OLDEST, &[&user_id, &limit])])
+            let [_, revoked] = c
+                .transaction(
+                    &begin,
+                    [(&USER_LOCK, &[&user_id]), (&SESSION_REVOKE_OLDEST, &[&user_id, &limit])],
+                )
                 .await?;
-            Ok(())
+            Ok(revoked.affected)
         })
         .await
     }

@@ -1,0 +1,205 @@
+//! Metrics: what Prometheus reads from a running registry.
+
+use std::net::SocketAddr;
+
+use token_registry::proto::{IssueGenericTokenRequest, RevokeUserSessionsRequest, SetUserActiveRequest};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::process::Process;
+use crate::support::wire::exchange;
+use crate::support::{Registry, assert_refused, fresh_database, until};
+
+const LISTEN: (&str, &str) = ("TOKEN_REGISTRY_METRICS_LISTEN", "127.0.0.1:0");
+
+/// Where a process serves its metrics.
+async fn metrics_of(server: &Process) -> SocketAddr {
+    let find = || {
+        let said = server.said();
+        let line = said.lines().find(|line| line.contains("\"message\":\"metrics are served\""))?;
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line["address"].as_str()?.parse().ok()
+    };
+    until(async || find().is_some()).await;
+    find().unwrap()
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// The value of a series, written as in the text; none if it isn't there or isn't whole.
+fn value(text: &str, series: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    value.strip_suffix(".0").unwrap_or(value).parse().ok()
+}
+
+fn handled(service: &str, method: &str, code: &str) -> String {
+    format!(
+        "grpc_server_handled_total{{grpc_type=\"unary\",grpc_service=\"tokenregistry.v1.{service}\",grpc_method=\"{method}\",grpc_code=\"{code}\"}}"
+    )
+}
+
+#[tokio::test]
+async fn prometheus_reads_calls_rotations_revocations_gathering_and_the_pool() {
+    let database = fresh_database().await;
+    let server = Process::serve(&database.url, &[LISTEN, ("TOKEN_REGISTRY_MAX_SESSIONS_PER_USER", "2")]);
+    let registry = Registry::reached_at(server.serving().await, &database.url);
+    let metrics = metrics_of(&server).await;
+
+    for session in ["laptop", "phone", "tablet"] {
+        registry.add("ada", session, "one").await.unwrap();
+    }
+    registry.rotate("ada", "phone", "one", "two").await.unwrap();
+    registry.rotate("ada", "phone", "one", "two").await.unwrap();
+    registry.rotate("ada", "phone", "one", "other").await.unwrap();
+    registry.rotate("ada", "phone", "zero", "two").await.unwrap_err();
+    registry.rotate("ada", "phone", "two", "three").await.unwrap_err();
+    assert_eq!(registry.log_out("ada", "tablet").await, 1);
+    assert_eq!(registry.log_out("ada", "tablet").await, 0);
+    registry.add("bert", "laptop", "one").await.unwrap();
+    let everything = RevokeUserSessionsRequest {
+        user_id: "bert".into(),
+        reason: token_registry::proto::RevocationReason::Administrative.into(),
+        ..Default::default()
+    };
+    registry.whitelist.clone().revoke_user_sessions(everything).await.unwrap();
+    registry.add("bert", "laptop2", "one").await.unwrap();
+    let issue =
+        IssueGenericTokenRequest { user_id: "bert".into(), purpose: "reset".into(), ..Default::default() };
+    registry.generic.clone().issue_generic_token(issue).await.unwrap();
+    let suspend = SetUserActiveRequest { user_id: "bert".into(), active: Some(false) };
+    registry.users.clone().set_user_active(suspend).await.unwrap();
+
+    let text = get(metrics, "/metrics").await;
+    assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let expected = [
+        (handled("WhitelistService", "AddRefreshToken", "OK"), 5),
+        (handled("WhitelistService", "RotateRefreshToken", "OK"), 3),
+        (handled("WhitelistService", "RotateRefreshToken", "FailedPrecondition"), 2),
+        (
+            "grpc_server_started_total{grpc_type=\"unary\",grpc_service=\"tokenregistry.v1.WhitelistService\",grpc_method=\"RotateRefreshToken\"}".into(),
+            5,
+        ),
+        (
+            "grpc_server_handling_seconds_count{grpc_type=\"unary\",grpc_service=\"tokenregistry.v1.WhitelistService\",grpc_method=\"RotateRefreshToken\"}".into(),
+            5,
+        ),
+        ("token_registry_rotations_total{result=\"rotated\"}".into(), 1),
+        ("token_registry_rotations_total{result=\"retried\"}".into(), 1),
+        ("token_registry_rotations_total{result=\"grace\"}".into(), 1),
+        ("token_registry_rotations_total{result=\"replayed\"}".into(), 1),
+        ("token_registry_rotations_total{result=\"refused\"}".into(), 1),
+        ("token_registry_revoked_total{kind=\"session\",reason=\"REPLAY\"}".into(), 1),
+        ("token_registry_revoked_total{kind=\"session\",reason=\"LOGOUT\"}".into(), 1),
+        ("token_registry_revoked_total{kind=\"session\",reason=\"SESSION_LIMIT\"}".into(), 1),
+        ("token_registry_revoked_total{kind=\"session\",reason=\"ADMINISTRATIVE\"}".into(), 1),
+        ("token_registry_revoked_total{kind=\"session\",reason=\"USER_DEACTIVATED\"}".into(), 1),
+        ("token_registry_revoked_total{kind=\"generic_token\",reason=\"USER_DEACTIVATED\"}".into(), 1),
+        // One call at a time: all went at once.
+        ("token_registry_single_requests_total{lane=\"rotate_session\",why=\"direct\"}".into(), 5),
+        ("token_registry_gathered_set_size_count{lane=\"rotate_session\"}".into(), 0),
+        ("token_registry_pool_connections_max{pool=\"single\"}".into(), 8),
+        ("token_registry_pool_connections_in_use{pool=\"single\"}".into(), 0),
+        ("token_registry_pool_waiting{pool=\"sets\"}".into(), 0),
+    ];
+    for (series, expected) in expected {
+        assert_eq!(value(&text, &series), Some(expected), "{series} in {text}");
+    }
+    assert!(value(&text, "token_registry_pool_connections{pool=\"single\"}").unwrap() >= 1, "{text}");
+
+    assert!(get(metrics, "/").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn requests_that_go_together_are_counted_as_a_set() {
+    let database = fresh_database().await;
+    let server = Process::serve(&database.url, &[LISTEN, ("TOKEN_REGISTRY_GATHERING", "true")]);
+    let registry = Registry::reached_at(server.serving().await, &database.url);
+    let metrics = metrics_of(&server).await;
+    let mut sessions = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let registry = registry.another_client();
+        sessions.spawn(async move { registry.add("ada", &format!("session-{n}"), "one").await.unwrap() });
+    }
+    sessions.join_all().await;
+    let text = get(metrics, "/metrics").await;
+    let of = |series: &str| value(&text, series).unwrap_or_default();
+    let lane = "{lane=\"open_session\"}";
+    let sets = of(&format!("token_registry_gathered_set_size_count{lane}"));
+    let members = of(&format!("token_registry_gathered_set_size_sum{lane}"));
+    assert!(sets >= 1 && members >= sets, "{text}");
+    assert_eq!(of(&format!("token_registry_gathered_wait_seconds_count{lane}")), sets, "{text}");
+    let direct = of("token_registry_single_requests_total{lane=\"open_session\",why=\"direct\"}");
+    assert_eq!(direct + members, 200, "{text}");
+    assert!(of("token_registry_single_requests_total{lane=\"open_session\",why=\"left_out\"}") <= members);
+}
+
+#[tokio::test]
+async fn methods_that_nobody_has_make_no_series_of_their_own() {
+    let database = fresh_database().await;
+    let server = Process::serve(&database.url, &[LISTEN]);
+    let address = server.serving().await;
+    let metrics = metrics_of(&server).await;
+    let series = async || get(metrics, "/metrics").await.lines().count();
+    let unknown = async |path: &str| {
+        let status = exchange(address, path, &[], Vec::new()).await.status();
+        assert_eq!(status.code(), tonic::Code::Unimplemented);
+    };
+    unknown("/tokenregistry.v1.WhitelistService/NoMethod").await;
+    let before = series().await;
+    for n in 0..50 {
+        unknown(&format!("/made.up.Service{n}/Method{n}")).await;
+        unknown(&format!("/tokenregistry.v1.WhitelistService/Canary{n}")).await;
+    }
+    assert_eq!(series().await, before);
+    let text = get(metrics, "/metrics").await;
+    assert!(!text.contains("made.up") && !text.contains("Canary"), "{text}");
+    let labels = "grpc_type=\"unknown\",grpc_service=\"unknown\",grpc_method=\"unknown\"";
+    assert_eq!(
+        value(&text, &format!("grpc_server_handled_total{{{labels},grpc_code=\"Unimplemented\"}}")),
+        Some(101),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_its_caller_gives_up_counts_as_canceled() {
+    let database = fresh_database().await;
+    let server = Process::serve(&database.url, &[LISTEN, ("TOKEN_REGISTRY_LOCK_TIMEOUT", "10s")]);
+    let registry = Registry::reached_at(server.serving().await, &database.url);
+    let metrics = metrics_of(&server).await;
+    registry.add("ada", "laptop", "one").await.unwrap();
+    let (mut sql, watching) = (registry.sql().await, registry.sql().await);
+    let lock = sql.transaction().await.unwrap();
+    lock.execute("select from sessions for update", &[]).await.unwrap();
+    let caller = registry.another_client();
+    let given_up = tokio::spawn(async move { caller.rotate("ada", "laptop", "one", "two").await });
+    crate::support::until_waiting_for_locks(&watching, 1).await;
+    given_up.abort();
+    let canceled = handled("WhitelistService", "RotateRefreshToken", "Canceled");
+    until(async || value(&get(metrics, "/metrics").await, &canceled) == Some(1)).await;
+    // What was begun is finished, and counted as what it became.
+    lock.commit().await.unwrap();
+    let rotated = "token_registry_rotations_total{result=\"rotated\"}";
+    until(async || value(&get(metrics, "/metrics").await, rotated) == Some(1)).await;
+    let rotated = registry.rotate("ada", "laptop", "never", "two").await;
+    assert_refused(rotated, tonic::Code::FailedPrecondition, "TOKEN_REPLAYED");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_said_and_nothing_is_served() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let database = fresh_database().await;
+    let mut server = Process::serve(&database.url, &[("TOKEN_REGISTRY_METRICS_LISTEN", &address)]);
+    let (status, said) = server.ended();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("can't serve metrics on {address}")), "{said}");
+}
