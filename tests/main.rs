@@ -18,6 +18,7 @@ mod gathering;
 mod listing;
 mod metrics;
 mod one_time_tokens;
+mod operator;
 mod questions;
 mod races;
 mod revocation;

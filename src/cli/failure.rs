@@ -4,14 +4,23 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 
-/// What sysexits.h calls `EX_USAGE`.
-pub(super) const WRONG_CONFIGURATION: u8 = 64;
+/// The command line or the configuration is wrong; what sysexits.h calls `EX_USAGE`.
+pub(super) const USAGE: u8 = 64;
+/// The registry can't be reached or can't answer now: the same command may work later; `EX_UNAVAILABLE`.
+const UNAVAILABLE: u8 = 69;
+/// The registry doesn't know the caller, or the caller may not do that; `EX_NOPERM`.
+const NOT_PERMITTED: u8 = 77;
 
-/// Why a command failed.
+/// Why a command failed: a sentence for a person.
 pub(super) enum Failure {
     Configuration(ConfigError),
-    /// A failure at run time, as a sentence for a person.
+    /// What was asked for can't be right.
+    Usage(String),
+    /// A failure at run time, or a refusal.
     Running(String),
+    /// The same again may work later.
+    Unavailable(String),
+    NotPermitted(String),
 }
 
 impl From<ConfigError> for Failure {
@@ -24,20 +33,22 @@ impl Failure {
     /// Says what failed, and answers with what a shell or a supervisor is to see.
     pub(super) fn tell(&self) -> ExitCode {
         match self {
-            Self::Configuration(error) => {
-                eprintln!("error: {error}");
-                ExitCode::from(WRONG_CONFIGURATION)
-            }
-            Self::Running(message) => {
-                if tracing::enabled!(tracing::Level::ERROR) {
-                    tracing::error!("{message}");
-                } else {
-                    eprintln!("error: {message}");
-                }
+            Self::Configuration(error) => say(&error.to_string(), USAGE),
+            Self::Usage(message) => say(message, USAGE),
+            Self::Unavailable(message) => say(message, UNAVAILABLE),
+            Self::NotPermitted(message) => say(message, NOT_PERMITTED),
+            Self::Running(message) if tracing::enabled!(tracing::Level::ERROR) => {
+                tracing::error!("{message}");
                 ExitCode::FAILURE
             }
+            Self::Running(message) => say(message, 1),
         }
     }
+}
+
+fn say(message: &str, code: u8) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(code)
 }
 
 /// The error and what caused it, in one line; a cause that is said already isn't said again.

@@ -1,17 +1,28 @@
 //! The command line: what `token-registry` says and does before and after the server runs.
 //!
 //! Exit codes: 0; 64 when the command line or the configuration is wrong, so that a supervisor can tell "restarting
-//! won't help" from 1, a failure at run time.
+//! won't help" from 1, a failure at run time. Commands that call a registry end with 69 when it can't be reached or
+//! can't answer now, and with 77 when it doesn't let the caller; 1 is then a refusal.
+//!
+//! One file a command. A new one is a variant of [`Command`], a struct of clap's and a function that runs it; those
+//! that call a registry take a [`client::Connection`] and print through [`output::Output`].
 
+mod client;
+mod completions;
 mod configuration;
+mod confirm;
 #[cfg_attr(not(feature = "embedded"), path = "dev_left_out.rs")]
 mod dev;
 mod failure;
+mod generic;
 mod listen;
 mod migrate;
 mod output;
 mod serve;
+mod session;
 mod signals;
+mod user;
+mod user_agent;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -19,10 +30,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::configuration::ConfigCommand;
-use self::failure::{Failure, WRONG_CONFIGURATION};
+use self::failure::{Failure, USAGE};
 use crate::config::{self, Config, Flags};
 use crate::telemetry;
 
@@ -41,6 +52,11 @@ Examples:
       export DATABASE_URL=postgres://user:password@localhost:5432/token_registry
       token-registry serve
 
+  Who is ada, on which devices, and end one of them:
+      token-registry user show ada
+      token-registry session list ada
+      token-registry session revoke ada SESSION
+
 Configuration:
   --rotation-grace 10s                  a flag, which wins over
   TOKEN_REGISTRY_ROTATION_GRACE=10s     the environment, which wins over
@@ -52,7 +68,9 @@ Configuration:
 Exit codes:
   0   done
   64  the command line or the configuration is wrong: starting again won't help
-  1   anything else went wrong";
+  69  the registry that was called can't be reached or can't answer now: try again
+  77  the registry that was called doesn't let this caller do that
+  1   anything else went wrong, or was refused";
 
 const SETTINGS: &str = "\
 Each flag is also an environment variable (--rotation-grace is TOKEN_REGISTRY_ROTATION_GRACE) and a key of the TOML \
@@ -93,6 +111,16 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Look at a user, end what they opened, suspend or delete them
+    User(user::User),
+    /// List and end a user's sessions
+    Session(session::Session),
+    /// List and revoke a user's one-time tokens
+    Generic(generic::Generic),
+    /// Print what the registry reads from a User-Agent header
+    UserAgent(user_agent::UserAgent),
+    /// Print a script that completes commands and flags in a shell
+    Completions(completions::Completions),
 }
 
 /// Runs the command that `arguments` say (the program's name first) until it is done. Everything the program prints is
@@ -104,7 +132,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Also --help and --version come this way; those go to standard output and are no failure.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
     let done = match cli.command {
@@ -112,6 +140,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Dev { data, flags } => in_runtime(dev::dev(data, &flags)),
         Command::Migrate { flags } => in_runtime(migrate::migrate(&flags)),
         Command::Config { command } => configuration::run(&command),
+        Command::User(user) => in_runtime(user::run(user)),
+        Command::Session(session) => in_runtime(session::run(session)),
+        Command::Generic(generic) => in_runtime(generic::run(generic)),
+        Command::UserAgent(user_agent) => {
+            user_agent::run(&user_agent);
+            Ok(())
+        }
+        Command::Completions(completions) => {
+            completions::run(&completions, &mut Cli::command());
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,8 +180,6 @@ fn start_logs(config: &Config) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use serde::Serialize;
 use ua_parser::{Extractor, Regexes};
 
 use super::clean;
@@ -43,7 +44,7 @@ fn keep_bound(regex: &str) -> String {
 
 /// What a user agent tells of its client, by the field names of the seed's `BaseToken`.
 #[expect(clippy::struct_excessive_bools, reason = "the seed's four columns")]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Device {
     /// A phone, or something like one.
     pub is_mobile: bool,

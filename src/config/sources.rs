@@ -15,6 +15,8 @@ use super::text::nearest;
 /// Variables of the test harness; never settings.
 const ENV_TEST_PREFIX: &str = "TOKEN_REGISTRY_TEST_";
 const ENV_CONFIG: &str = "TOKEN_REGISTRY_CONFIG";
+/// Of the commands that call a registry; no setting of one.
+const ENV_ADDRESS: &str = "TOKEN_REGISTRY_ADDRESS";
 const ENV_DATABASE_URL: &str = "DATABASE_URL";
 
 /// One source's values, under the name that messages give it.
@@ -103,7 +105,7 @@ impl Environment {
             .into_iter()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, _)| name.starts_with(ENV_PREFIX) || name == ENV_DATABASE_URL)
-            .filter(|(name, _)| !name.starts_with(ENV_TEST_PREFIX))
+            .filter(|(name, _)| !name.starts_with(ENV_TEST_PREFIX) && name != ENV_ADDRESS)
             .collect();
         let mut environment = Self::default();
         for (name, value) in variables {

@@ -1,12 +1,14 @@
 //! The registry as a process of its own: its binary, with an environment of the test's choice.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -45,6 +47,33 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
         out: String::from_utf8(output.stdout).expect("text"),
         err: String::from_utf8(output.stderr).expect("text"),
     }
+}
+
+/// Runs the binary to its end on a terminal of its own, which types these answers: everything it showed, and its exit
+/// code.
+pub fn run_on_terminal(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    typed: &str,
+) -> (Option<i32>, String) {
+    let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = openpty(Some(&size), None).expect("a terminal");
+    let end = || Stdio::from(terminal.slave.try_clone().expect("a descriptor"));
+    let mut command = command(arguments, environment);
+    command.stdin(end()).stdout(end()).stderr(end());
+    let mut child = command.spawn().expect("the binary starts");
+    // The child's ends, which the command still holds, must be the last: then reading ends with it.
+    drop((command, terminal.slave));
+    let mut screen = File::from(terminal.master);
+    screen.write_all(typed.as_bytes()).expect("typing");
+    let mut shown = Vec::new();
+    let mut buffer = [0; 4096];
+    // A terminal whose other end is closed gives an error instead of an end.
+    while let Ok(read @ 1..) = screen.read(&mut buffer) {
+        shown.extend_from_slice(&buffer[..read]);
+    }
+    let code = child.wait().expect("an exit status").code();
+    (code, String::from_utf8(shown).expect("text"))
 }
 
 impl Process {
