@@ -23,6 +23,9 @@ use crate::telemetry::{LaneMetrics, Metrics};
 
 /// How many round trips of one kind are under way at most.
 const PLACES: usize = 2;
+/// How many at most where the line stands still: if that many are stuck, it is the database and not somebody's lock, and
+/// more of them would only take the connections of other lanes.
+const PLACES_MAX: usize = 4;
 /// How many requests one statement carries at most: 64 already reach the database's best rate.
 const SET_MAX: usize = 128;
 /// How many requests wait in line at most.
@@ -31,7 +34,8 @@ const LINE_MAX: usize = 4096;
 /// page with a hundred tabs that all refresh at once is still served.
 const LINE_MAX_OF_ONE: usize = 128;
 
-/// How long the line stands still before another place is opened: who waits for a lock must not hold up the others.
+/// How long the line stands still before another place is opened: who waits for a lock, or on a slow connection, must
+/// not hold up the others.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A kind of request that can be gathered.
@@ -89,6 +93,8 @@ struct Line<G: Gathered> {
     taken: usize,
     /// How many sets were taken out of the line: whether it moves.
     moves: u64,
+    /// Whether somebody watches that it does.
+    watched: bool,
     waiting: VecDeque<Waiting<G>>,
 }
 
@@ -107,7 +113,7 @@ struct Place<G: Gathered> {
 impl<G: Gathered> Lane<G> {
     pub(super) fn new(kind: G, pool: &Arc<Pool>, gathering: bool, metrics: &Metrics) -> Self {
         let metrics = metrics.lane(G::NAME);
-        let line = Mutex::new(Line { taken: 0, moves: 0, waiting: VecDeque::new() });
+        let line = Mutex::new(Line { taken: 0, moves: 0, watched: false, waiting: VecDeque::new() });
         Self { shared: Arc::new(Shared { kind, pool: Arc::clone(pool), gathering, metrics, line }) }
     }
 
@@ -123,13 +129,14 @@ impl<G: Gathered> Lane<G> {
     {
         match self.turn(call, request).await? {
             Turn::Answered(answer) => answer,
+            // In a box, so that who is answered by a set doesn't carry room for this about.
             Turn::Directly(_place, request) => {
                 self.shared.metrics.single(false);
-                singly(request).await
+                Box::pin(singly(request)).await
             }
             Turn::Singly(request) => {
                 self.shared.metrics.single(self.shared.gathering);
-                singly(request).await
+                Box::pin(singly(request)).await
             }
         }
     }
@@ -147,7 +154,8 @@ impl<G: Gathered> Lane<G> {
             if !line.has_room_for(&request) {
                 return Err(Failure::Overloaded);
             }
-            if line.waiting.is_empty() {
+            if !line.watched {
+                line.watched = true;
                 tokio::spawn(Arc::clone(&self.shared).watch(line.moves));
             }
             let (turn, taken) = oneshot::channel();
@@ -201,21 +209,25 @@ impl<G: Gathered> Shared<G> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Started by the first who waits: opens another place if the line doesn't move.
+    /// Started by the first who waits, and there as long as somebody does: opens another place if the line doesn't move.
     ///
     /// There is no such watch over a request that goes directly: at one request at a time a timer would cost it more
     /// than its statement's way to the database.
-    async fn watch(self: Arc<Self>, seen: u64) {
-        sleep(PATIENCE).await;
-        let set = {
+    async fn watch(self: Arc<Self>, mut seen: u64) {
+        loop {
+            sleep(PATIENCE).await;
             let mut line = self.line();
-            if line.moves != seen || line.waiting.is_empty() {
+            if line.waiting.is_empty() {
+                line.watched = false;
                 return;
             }
-            line.taken += 1;
-            line.next_set()
-        };
-        Place { shared: self }.serve(set).await;
+            if line.moves == seen && line.taken < PLACES_MAX {
+                line.taken += 1;
+                let set = line.next_set();
+                tokio::spawn(Place { shared: Arc::clone(&self) }.serve(set));
+            }
+            seen = line.moves;
+        }
     }
 
     async fn answer(&self, mut set: Vec<Waiting<G>>) {
