@@ -19,6 +19,7 @@ mod listing;
 mod metrics;
 mod one_time_tokens;
 mod operator;
+mod plans;
 mod questions;
 mod races;
 mod revocation;

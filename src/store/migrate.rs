@@ -4,7 +4,7 @@
 //! take turns, a pooler in transaction mode is no obstacle, and a migration that fails leaves nothing behind.
 
 use sha2::{Digest as _, Sha256};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use super::error::StoreError;
 
@@ -94,9 +94,21 @@ pub(super) async fn migrate(client: &mut Client) -> Result<Migrated, StoreError>
         to = step.version;
     }
     if to != from {
-        // Without statistics the first plans of a new table can be wildly wrong.
-        transaction.batch_execute("analyze users, sessions, generic_state, generic_tokens").await?;
+        analyze(&transaction).await?;
     }
     transaction.commit().await?;
     Ok(Migrated { from, to })
+}
+
+/// Tells the planner what the tables hold. Not of an empty one: told that there is nothing in it, the planner walks it
+/// from end to end for each set, and goes on with that plan while it grows, until autovacuum looks at it a minute later.
+/// Told nothing, it expects a few pages and takes the index.
+async fn analyze(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    for table in ["users", "sessions", "generic_state", "generic_tokens"] {
+        let filled = transaction.query_one(&format!("select exists (select from {table})"), &[]).await?;
+        if filled.try_get(0)? {
+            transaction.batch_execute(&format!("analyze {table}")).await?;
+        }
+    }
+    Ok(())
 }

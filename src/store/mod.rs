@@ -32,6 +32,7 @@ use connection::{Connection, StatementError};
 pub use error::StoreError;
 use generic_token_sets::GenericTokenLanes;
 pub use migrate::Migrated;
+pub use pool::PINNED_PLANS;
 use pool::Pool;
 use session_sets::SessionLanes;
 pub use sessions::{ListedSessions, SessionQuery};

@@ -97,7 +97,7 @@ impl Pool {
 
 /// A set joins an array of any length with the tables: whatever the planner thinks of its length, the right plan is one
 /// index look-up a member.
-const PINNED_PLANS: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
+pub const PINNED_PLANS: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
      -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan";
 
 fn pool_of(
