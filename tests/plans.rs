@@ -185,8 +185,8 @@ async fn at_a_million_sessions_everything_is_found_by_an_index() {
                 let count = |name: &str| node[name].as_f64().unwrap_or_default();
                 let read = (count("Actual Rows") + count("Rows Removed by Filter")) * count("Actual Loops");
                 // A user's five sessions are counted where a session is opened.
-                let most = size * SESSIONS_PER_USER;
-                assert!(read <= most as f64, "{} of {size} reads {read} rows: {node:#}", statement.name);
+                let most = u32::try_from(size * SESSIONS_PER_USER).expect("a small number");
+                assert!(read <= f64::from(most), "{} of {size} reads {read} rows: {node:#}", statement.name);
             }
         }
     }
