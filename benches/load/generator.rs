@@ -15,8 +15,8 @@ use crate::Failure;
 use crate::http2::{Connection, Event};
 use crate::requests::{Keys, Method};
 
-/// Most connections that a load uses.
-const CONNECTIONS: usize = 4;
+/// Connections that a load uses at most, unless told otherwise.
+pub const CONNECTIONS: usize = 4;
 /// Most requests under way in an open loop: beyond them the server is hopelessly behind.
 const OVERRUN: usize = 1000;
 /// How long answers are waited for after the end.
@@ -36,6 +36,8 @@ pub enum Order {
 pub struct Load {
     pub address: SocketAddr,
     pub method: Method,
+    /// At most so many connections.
+    pub connections: usize,
     /// Closed loop: so many requests are always under way.
     pub in_flight: usize,
     /// Open loop: so many a second, at even distances, however long the answers take.
@@ -189,10 +191,10 @@ impl Schedule {
 
 fn run(load: &Load, keys: &mut Keys) -> Result<Outcome, Failure> {
     let method = load.method;
-    let in_flight = if load.rate.is_some() { CONNECTIONS } else { load.in_flight };
-    let mut lanes = (0..in_flight.min(CONNECTIONS))
-        .map(|_| Lane::open(load.address, method))
-        .collect::<Result<Vec<_>, _>>()?;
+    let connections =
+        if load.rate.is_some() { load.connections } else { load.connections.min(load.in_flight) };
+    let mut lanes =
+        (0..connections).map(|_| Lane::open(load.address, method)).collect::<Result<Vec<_>, _>>()?;
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3)?;
     let (mut sent, mut errors, mut answered) = (0_u64, 0_u64, 0_u64);
     let limit = load.limit.unwrap_or(u64::MAX);

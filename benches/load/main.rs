@@ -5,6 +5,7 @@
 
 mod cluster;
 mod cpu;
+mod crowd;
 mod echo;
 mod generator;
 mod http2;
@@ -21,6 +22,7 @@ mod requests;
 mod rows;
 mod scripts;
 mod server;
+mod settings;
 mod sizes;
 mod stage;
 mod table;
@@ -39,6 +41,7 @@ use options::{CommandLine, Plan, Role};
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
+    allow_many_files();
     let line = CommandLine::parse();
     let done = match &line.role {
         Some(Role::Server { database_url, ungathered }) => server::serve(database_url, *ungathered),
@@ -92,4 +95,12 @@ fn conduct(plan: Plan) -> Result<(), Failure> {
 fn progress(what: &str) {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
     eprintln!("{:6.1} s  {what}", BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64());
+}
+
+/// Takes all the open files that the system gives without asking: there is a row with ten thousand connections.
+fn allow_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }

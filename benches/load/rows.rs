@@ -14,7 +14,7 @@ use crate::stage::Contestant::{Bare, Pgbench as OfPgbench, Server, Ungathered};
 use crate::stage::{Bench, Measurement, Stage};
 use crate::table::Goal::{self, AtLeast, AtMost};
 use crate::table::{Row, Spread};
-use crate::{Failure, progress};
+use crate::{Failure, crowd, progress, settings};
 
 /// All rows, in the table's order.
 pub const NAMES: &[&str] = &[
@@ -42,6 +42,9 @@ pub const NAMES: &[&str] = &[
     "table",
     "memory",
     "connection",
+    "crowd",
+    "setting-commit",
+    "setting-fillfactor",
     "layer",
     "generator",
     "curve",
@@ -92,10 +95,13 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
     rows.extend(light_enough(&mut bench, &mut stage).await?);
     curve(&mut bench, &mut stage).await?;
     rows.extend(sizes::memory(&mut bench, &mut stage)?);
+    rows.extend(crowd::crowd(&mut bench, &mut stage)?);
+    rows.extend(settings::synchronous_commit(&mut bench, &mut stage).await?);
     rows.extend(sizes::growth(&mut bench, &cluster, &mut stage).await?);
     let gathered = stage.server.ready.gathered;
     drop(stage);
     rows.extend(sizes::hot(&mut bench, &cluster).await?);
+    rows.extend(settings::fillfactor(&mut bench, &cluster).await?);
 
     rows.retain(|row| bench.plan.wants(&[row.name]));
     rows.sort_by_key(|row| NAMES.iter().position(|name| *name == row.name));

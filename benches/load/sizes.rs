@@ -14,6 +14,8 @@ use crate::table::Goal::{AtLeast, AtMost};
 use crate::table::{Row, Spread};
 
 const SMALL: u64 = 10_000;
+/// The numbers of sessions between it and the largest.
+const SIZES: [u64; 2] = [100_000, 1_000_000];
 /// Fewer than the 1,024 files that a process may open where nobody has raised the limit.
 const IDLE: u32 = 900;
 
@@ -22,27 +24,30 @@ pub async fn growth(bench: &mut Bench, cluster: &Cluster, stage: &mut Stage) -> 
     if !bench.plan.wants(&["growth-check", "growth-rotate"]) {
         return Ok(Vec::new());
     }
-    let mut small = Stage::set(cluster, SMALL, 0, false, false).await?;
-    let mut larger = None;
-    let large = if bench.plan.large == stage.filled.sessions {
-        stage
-    } else {
-        larger.insert(Stage::set(cluster, bench.plan.large, 0, false, false).await?)
-    };
+    let small = Stage::set(cluster, SMALL, 0, false, false).await?;
+    let mut others = vec![small];
+    for sessions in SIZES.into_iter().filter(|size| *size < bench.plan.large).chain([bench.plan.large]) {
+        if sessions != stage.filled.sessions {
+            others.push(Stage::set(cluster, sessions, 0, false, false).await?);
+        }
+    }
+    let mut stages: Vec<_> = others.iter_mut().chain([stage]).collect();
+    stages.sort_by_key(|stage| stage.filled.sessions);
     let mut rows = Vec::new();
     for (name, method, called) in [
         ("growth-check", Method::Check, "CheckSession"),
         ("growth-rotate", Method::Rotate, "RotateRefreshToken"),
     ] {
-        let contestant = Contestant::Server(method, 256);
-        let (mut of_small, mut of_large) = (Vec::new(), Vec::new());
+        let mut outcomes = vec![Vec::new(); stages.len()];
         for round in 1..=bench.plan.rounds {
-            of_small.push(bench.measure(&mut small, contestant, round).await?);
-            of_large.push(bench.measure(large, contestant, round).await?);
+            for (stage, outcomes) in stages.iter_mut().zip(&mut outcomes) {
+                outcomes.push(bench.measure(stage, Contestant::Server(method, 256), round).await?);
+            }
         }
-        let what = format!("{called} with {} sessions of the same with {SMALL}", large.filled.sessions);
-        let row = Row::new(name, what, AtLeast(0.9), ratio(&of_large, &of_small, |outcome| outcome.rate));
-        rows.push(row.detail(rates(&of_large, &of_small)));
+        let (Some(of_small), Some(of_large)) = (outcomes.first(), outcomes.last()) else { continue };
+        let what = format!("{called} with {} sessions of the same with {SMALL}", bench.plan.large);
+        let row = Row::new(name, what, AtLeast(0.9), ratio(of_large, of_small, |outcome| outcome.rate));
+        rows.push(row.detail(rates(of_large, of_small)));
     }
     Ok(rows)
 }
@@ -52,10 +57,45 @@ pub async fn hot(bench: &mut Bench, cluster: &Cluster) -> Result<Vec<Row>, Failu
     if !bench.plan.wants(&["hot", "table"]) {
         return Ok(Vec::new());
     }
+    let wear = rotate_again_and_again(bench, cluster, None).await?;
+    let detail = format!("of {} updates, {} a session on average", wear.updates, wear.rotations);
+    let sizes = format!("{} kB, then {} kB", wear.before / 1024, wear.after / 1024);
+    let what = format!("table after {} rotations a session", wear.rotations);
+    Ok(vec![
+        Row::new("hot", "rotations that were HOT", AtLeast(0.99), Spread::of([wear.hot])).detail(detail),
+        Row::new("table", what, AtMost(1.3), Spread::of([wear.growth])).detail(sizes),
+    ])
+}
+
+/// What rotations did to the table of sessions.
+pub struct Wear {
+    pub rotations: u64,
+    pub updates: i64,
+    /// The share of updates that stayed on their page.
+    pub hot: f64,
+    /// Bytes.
+    pub before: i64,
+    pub after: i64,
+    pub growth: f64,
+}
+
+/// Rotates all sessions of a small table many times, filled as the schema says or to so many percent.
+pub async fn rotate_again_and_again(
+    bench: &mut Bench,
+    cluster: &Cluster,
+    fillfactor: Option<u32>,
+) -> Result<Wear, Failure> {
     // Quick: fewer, and fewer of them. On a table much smaller than this, one statement that waits for its processor
     // keeps more dead versions alive than a page has room for.
     let (sessions, rotations) = if bench.plan.full { (10_000, 100) } else { (1000, 50) };
     let stage = Stage::set(cluster, sessions, 0, false, true).await?;
+    if let Some(percent) = fillfactor {
+        for statement in
+            [&format!("alter table sessions set (fillfactor = {percent})"), "vacuum full sessions"]
+        {
+            stage.filled.client.batch_execute(statement).await?;
+        }
+    }
     let contestant = Contestant::Server(Method::Rotate, 16);
     let load = bench.load(&stage, contestant).ok_or("a server takes load")?;
     let before = table(&stage.filled).await?;
@@ -63,7 +103,8 @@ pub async fn hot(bench: &mut Bench, cluster: &Cluster) -> Result<Vec<Row>, Failu
     let (limit, length) = (Some(sessions * rotations), Duration::from_mins(10));
     let Stage { filled, server, ungathered, mut generator } = stage;
     let outcome = generator.load(Load { limit, length, warm_up: Duration::ZERO, ..load })?;
-    bench.keep("Rotate again and again".into(), sessions, 0, &outcome, None);
+    let filled_to = fillfactor.map(|percent| format!(", fillfactor {percent}")).unwrap_or_default();
+    bench.keep(format!("Rotate again and again{filled_to}"), sessions, 0, &outcome, None);
     // PostgreSQL's processes tell what they did when their clients leave.
     drop((server, ungathered));
     let mut after = table(&filled).await?;
@@ -75,23 +116,16 @@ pub async fn hot(bench: &mut Bench, cluster: &Cluster) -> Result<Vec<Row>, Failu
         after = table(&filled).await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "counts and sizes of one table")]
-    let (updates, hot, growth) = (
-        (after.updates - before.updates) as f64,
-        (after.hot - before.hot) as f64,
-        after.bytes as f64 / before.bytes as f64,
-    );
-    let detail = format!("of {updates} updates, {rotations} a session on average");
-    let sizes = format!("{} kB, then {} kB", before.bytes / 1024, after.bytes / 1024);
-    Ok(vec![
-        Row::new("hot", "rotations that were HOT", AtLeast(0.99), Spread::of([hot / updates])).detail(detail),
-        Row::new(
-            "table",
-            format!("table after {rotations} rotations a session"),
-            AtMost(1.3),
-            Spread::of([growth]),
-        )
-        .detail(sizes),
-    ])
+    let share = |part: i64, whole: i64| part as f64 / whole as f64;
+    let updates = after.updates - before.updates;
+    Ok(Wear {
+        rotations,
+        updates,
+        hot: share(after.hot - before.hot, updates),
+        before: before.bytes,
+        after: after.bytes,
+        growth: share(after.bytes, before.bytes),
+    })
 }
 
 struct Table {

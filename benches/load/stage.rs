@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cluster::{Cluster, Filled};
 use crate::cpu::{Cpu, Moment};
-use crate::generator::{Load, Outcome};
+use crate::generator::{CONNECTIONS, Load, Outcome};
 use crate::options::Plan;
 use crate::pgbench::{CLIENTS, Pgbench};
 use crate::process::{Generator, Server};
@@ -90,7 +90,16 @@ impl Bench {
             Contestant::Pgbench(..) => return None,
         };
         let (warm_up, length) = (self.plan.warm_up(), self.plan.length());
-        Some(Load { address, method, in_flight, rate: None, warm_up, length, limit: None })
+        Some(Load {
+            address,
+            method,
+            connections: CONNECTIONS,
+            in_flight,
+            rate: None,
+            warm_up,
+            length,
+            limit: None,
+        })
     }
 
     pub async fn measure(
