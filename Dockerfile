@@ -7,12 +7,12 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
 RUN mkdir -p src tests benches/load && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
- && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load/main.rs \
+ && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load/main.rs && echo 'fn main() {}' > benches/user_agents.rs \
  && cargo build --release --locked --no-default-features --bin token-registry \
  && rm -rf src tests benches
 COPY migrations migrations
 COPY src src
-RUN mkdir -p tests benches/load && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load/main.rs \
+RUN mkdir -p tests benches/load && echo 'fn main() {}' > tests/main.rs && echo 'fn main() {}' > benches/load/main.rs && echo 'fn main() {}' > benches/user_agents.rs \
  && touch src/main.rs src/lib.rs \
  && cargo build --release --locked --no-default-features --bin token-registry
 

@@ -2,10 +2,12 @@
 //! `BaseToken`, said by the caller or read from the client's user agent.
 
 mod address;
+mod reader;
 mod user_agent;
 
 pub use address::{AddressError, parse_address};
-pub use user_agent::{Device, loaded, parse};
+pub use reader::{Reading, read};
+pub use user_agent::{Device, parse};
 
 use std::net::IpAddr;
 
@@ -65,24 +67,24 @@ impl ClientInfo {
         self
     }
 
-    /// Fills the fields that are `None` with what [`parse`] reads from the user agent. A field
+    /// Fills the fields that are `None` with what a user agent tells. A field
     /// that is set, even to `false` or the empty string, stays: the caller knows better.
     #[must_use]
-    pub fn filled_from_user_agent(self, user_agent: &str) -> Self {
-        let told = parse(user_agent);
+    pub fn filled_from(self, told: &Device) -> Self {
+        let text = |said: Option<String>, told: &str| said.or_else(|| Some(told.to_owned()));
         Self {
             ip: self.ip,
             is_mobile: self.is_mobile.or(Some(told.is_mobile)),
             is_tablet: self.is_tablet.or(Some(told.is_tablet)),
             is_pc: self.is_pc.or(Some(told.is_pc)),
             is_bot: self.is_bot.or(Some(told.is_bot)),
-            browser: self.browser.or(Some(told.browser)),
-            browser_version: self.browser_version.or(Some(told.browser_version)),
-            os: self.os.or(Some(told.os)),
-            os_version: self.os_version.or(Some(told.os_version)),
-            device: self.device.or(Some(told.device)),
-            device_brand: self.device_brand.or(told.device_brand),
-            device_model: self.device_model.or(told.device_model),
+            browser: text(self.browser, &told.browser),
+            browser_version: text(self.browser_version, &told.browser_version),
+            os: text(self.os, &told.os),
+            os_version: text(self.os_version, &told.os_version),
+            device: text(self.device, &told.device),
+            device_brand: self.device_brand.or_else(|| told.device_brand.clone()),
+            device_model: self.device_model.or_else(|| told.device_model.clone()),
         }
     }
 }
@@ -125,7 +127,7 @@ mod tests {
             device_brand: Some("Pear".into()),
             ..ClientInfo::default()
         };
-        let filled = told.clone().filled_from_user_agent(IPHONE);
+        let filled = told.clone().filled_from(&parse(IPHONE));
         assert_eq!(
             filled,
             ClientInfo {
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_empty_user_agent_tells_what_django_stores_for_it() {
-        let filled = ClientInfo::default().filled_from_user_agent("");
+        let filled = ClientInfo::default().filled_from(&parse(""));
         let other = || Some("Other".to_owned());
         assert_eq!(
             filled,
@@ -201,7 +203,7 @@ mod tests {
             let once = given.clone().normalised();
             prop_assert_eq!(once.device.is_some(), given.device.is_some());
             prop_assert_eq!(once.clone().normalised(), once.clone());
-            let filled = once.filled_from_user_agent(&user_agent);
+            let filled = once.filled_from(&parse(&user_agent));
             prop_assert_eq!(filled.clone().normalised(), filled.clone());
             for text in texts(&filled).into_iter().flatten() {
                 prop_assert!(text.chars().count() <= DEVICE_TEXT_MAX);

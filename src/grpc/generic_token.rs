@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::answer::{command, named, question};
-use super::message::{client_in, generic_token_out, parts, readable, state_name, state_out};
+use super::message::{client_in, device_in, generic_token_out, parts, state_name, state_out};
 use super::{Registry, page_token_in, read, status};
 use crate::proto::generic_token_service_server::GenericTokenService;
 use crate::proto::{
@@ -50,7 +50,7 @@ impl GenericTokenService for Registry {
         request: Request<IssueGenericTokenRequest>,
     ) -> Result<Response<IssueGenericTokenResponse>, Status> {
         let (metadata, _, r) = request.into_parts();
-        readable(r.client.as_ref()).await;
+        let device = device_in(r.client.as_ref(), &self.metrics).await;
         let issue = read(|f| {
             let wanted = wanted_in(f, r.digits, r.value);
             let is_code = wanted.kind().is_code();
@@ -75,7 +75,7 @@ impl GenericTokenService for Registry {
                 wanted,
                 max_attempts: if is_code { attempts } else { 0 },
                 keep_existing: r.keep_existing,
-                client: client_in(f, r.client.unwrap_or_default()),
+                client: client_in(f, r.client.unwrap_or_default(), device.as_deref()),
                 request_id: f.optional_request_id("request_id", r.request_id),
             }
         })?;

@@ -1,23 +1,25 @@
 //! The domain's types as messages, and messages as the domain's types.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use prost_types::{Duration, Timestamp};
 
-use crate::client_info::{self, ClientInfo, parse_address};
+use crate::client_info::{self, ClientInfo, Device, parse_address};
 use crate::proto;
 use crate::registry::session::{Life, RotationOutcome};
 use crate::registry::{Counts, Fields, GenericToken, RevocationReason, Session, TokenState, User};
+use crate::telemetry::Metrics;
 
-/// Makes sure that a client's user agent, if there is one, can be read without holding up a thread of the runtime.
-pub async fn readable(client: Option<&proto::ClientInfo>) {
-    if client.is_some_and(|client| client.user_agent.is_some()) {
-        client_info::loaded().await;
-    }
+/// Reads a client's user agent, if there is one, off the runtime's threads.
+pub async fn device_in(client: Option<&proto::ClientInfo>, metrics: &Metrics) -> Option<Arc<Device>> {
+    let reading = client_info::read(client?.user_agent.as_ref()?).await;
+    metrics.user_agent(&reading);
+    reading.device()
 }
 
-/// Reads a client, which is [`readable`].
-pub fn client_in(fields: &mut Fields, client: proto::ClientInfo) -> ClientInfo {
+/// Reads a client, of which its user agent told [`device_in`].
+pub fn client_in(fields: &mut Fields, client: proto::ClientInfo, device: Option<&Device>) -> ClientInfo {
     let ip = client.ip.and_then(|ip| fields.take("client.ip", parse_address(&ip)));
     let told = ClientInfo {
         ip,
@@ -33,8 +35,8 @@ pub fn client_in(fields: &mut Fields, client: proto::ClientInfo) -> ClientInfo {
         device_brand: client.device_brand,
         device_model: client.device_model,
     };
-    match client.user_agent {
-        Some(user_agent) => told.filled_from_user_agent(&user_agent),
+    match device {
+        Some(device) => told.filled_from(device),
         None => told,
     }
     .normalised()

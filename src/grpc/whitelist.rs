@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::answer::{command, named, question};
 use super::message::{
-    client_in, life_out, outcome_out, parts, readable, reason_in, session_in_state, session_out,
+    client_in, device_in, life_out, outcome_out, parts, reason_in, session_in_state, session_out,
     state_filter_in, state_name, state_out,
 };
 use super::{Registry, page_token_in, read, status};
@@ -36,7 +36,7 @@ impl WhitelistService for Registry {
         request: Request<AddRefreshTokenRequest>,
     ) -> Result<Response<AddRefreshTokenResponse>, Status> {
         let (metadata, _, r) = request.into_parts();
-        readable(r.client.as_ref()).await;
+        let device = device_in(r.client.as_ref(), &self.metrics).await;
         let limits = self.store.limits();
         let opening = read(|f| {
             let capped = |asked: Option<std::time::Duration>, cap| asked.unwrap_or(cap).min(cap);
@@ -48,7 +48,7 @@ impl WhitelistService for Registry {
                 session: f.session("session", r.session),
                 jti: f.jti("jti", r.jti),
                 enabled: r.enabled.unwrap_or(true),
-                client: client_in(f, r.client.unwrap_or_default()),
+                client: client_in(f, r.client.unwrap_or_default(), device.as_deref()),
                 session_lifetime: capped(lifetime, limits.session_lifetime),
                 idle_timeout: capped(idle, limits.idle_timeout),
                 rotation_grace: capped(grace, limits.rotation_grace),
@@ -69,7 +69,7 @@ impl WhitelistService for Registry {
         request: Request<RotateRefreshTokenRequest>,
     ) -> Result<Response<RotateRefreshTokenResponse>, Status> {
         let (metadata, _, r) = request.into_parts();
-        readable(r.client.as_ref()).await;
+        let device = device_in(r.client.as_ref(), &self.metrics).await;
         let rotation = read(|f| {
             if r.new_jti.as_ref() == Some(&r.jti) {
                 f.refuse("new_jti", "must not be the jti itself");
@@ -79,7 +79,7 @@ impl WhitelistService for Registry {
                 session: f.session("session", r.session),
                 jti: f.jti("jti", r.jti),
                 new_jti: f.optional_jti("new_jti", r.new_jti).unwrap_or_else(|| mint_jti(&mut rand::rng())),
-                client: r.client.map(|client| client_in(f, client)),
+                client: r.client.map(|client| client_in(f, client, device.as_deref())),
             }
         })?;
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));

@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::{CallMetrics, LaneMetrics, lanes};
+use crate::client_info::Reading;
 use crate::registry::RevocationReason;
 use crate::registry::session::RotationOutcome;
 use crate::registry::{Counts, Failure, Refusal};
@@ -29,6 +30,7 @@ pub struct Metrics {
     lanes: lanes::Families,
     rotations: [Counter; RotationResult::ALL.len()],
     revoked: Family<[Label; 2], Counter>,
+    user_agents: [Counter; 3],
 }
 
 impl Default for Metrics {
@@ -48,6 +50,12 @@ impl Default for Metrics {
             "Live sessions and one-time tokens that were ended before their time, by kind and reason",
             revoked.clone(),
         );
+        let user_agents = Family::<[Label; 1], Counter>::default();
+        registry.register(
+            "token_registry_user_agents",
+            "User agents by what became of them",
+            user_agents.clone(),
+        );
         Self {
             registry: Mutex::new(registry),
             calls,
@@ -55,6 +63,8 @@ impl Default for Metrics {
             rotations: RotationResult::ALL
                 .map(|result| rotations.get_or_create_owned(&[("result", result.name())])),
             revoked,
+            user_agents: ["remembered", "read", "skipped"]
+                .map(|result| user_agents.get_or_create_owned(&[("result", result)])),
         }
     }
 }
@@ -89,6 +99,16 @@ impl Metrics {
         if let Ok(count @ 1..) = u64::try_from(count) {
             self.revoked.get_or_create_owned(&[("kind", kind), ("reason", reason)]).inc_by(count);
         }
+    }
+
+    /// Counts a user agent.
+    pub fn user_agent(&self, reading: &Reading) {
+        let [remembered, read, skipped] = &self.user_agents;
+        match reading {
+            Reading::Remembered(_) => remembered.inc(),
+            Reading::Read(_) => read.inc(),
+            Reading::Skipped => skipped.inc(),
+        };
     }
 
     /// The metrics of a lane of requests.
