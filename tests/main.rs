@@ -1,9 +1,11 @@
 //! The tests: each file a capability, all through a real server on a real PostgreSQL.
 
+mod contract;
 mod support;
 
 mod bad_bytes;
 mod bad_input;
+mod checker;
 mod client_info;
 mod clients;
 mod codes;
@@ -20,6 +22,7 @@ mod metrics;
 mod one_time_tokens;
 mod operator;
 mod plans;
+mod programs;
 mod questions;
 mod races;
 mod revocation;

@@ -1,0 +1,92 @@
+//! `cargo run --release --example torture -- --minutes 5`: tries to break the registry's promises for as long as one
+//! likes, and judges all that callers were answered by the contract's model (`tests/contract/`).
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `options.rs` | the command line |
+//! | `replica.rs` | servers as processes of their own, killed and started again |
+//! | `arena.rs` | what a run has: the database, the replicas, ways to reach them |
+//! | `party.rs` | callers of one user, all at once, and what they were answered |
+//! | `judge.rs` | histories are read back after a kill, then checked |
+//! | `faults.rs` | what goes wrong while they call |
+//! | `tally.rs` | what happened so far |
+//! | `report.rs` | progress, the table at the end, a violation as a timeline |
+//! | `planted.rs` | the judge judged: bugs planted on purpose have to be found |
+//!
+//! A user is made, called about by one to a dozen callers for less than a second, and never touched again: so histories
+//! are short, any number of them can be checked, and memory stays flat.
+
+#[path = "../../tests/contract/mod.rs"]
+mod contract;
+#[path = "../../tests/support/postgres/mod.rs"]
+#[allow(dead_code, reason = "the torture uses a part of what the tests do")]
+mod postgres;
+#[path = "../../tests/support/proxy.rs"]
+#[allow(dead_code, reason = "the torture uses a part of what the tests do")]
+mod proxy;
+
+mod arena;
+mod faults;
+mod judge;
+mod options;
+mod party;
+mod planted;
+mod replica;
+mod report;
+mod tally;
+
+use std::io::Read as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+
+use clap::Parser as _;
+use tokio::runtime::Handle;
+
+use arena::Arena;
+use options::{CommandLine, Plan, Role};
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    if let Some(Role::Replica) = line.role {
+        return replica_process();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let plan = line.plan();
+    if let Some(bugs) = &plan.planted {
+        return planted::find_all(&plan, bugs);
+    }
+    let (arena, violations) = runtime.block_on(torture(plan));
+    report::table(&arena);
+    for violation in &violations {
+        report::violation(&arena, violation);
+    }
+    if violations.is_empty() && arena.tally.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One run: until the time is over, or until something is found.
+async fn torture(plan: Plan) -> (Arc<Arena>, Vec<judge::Violation>) {
+    let (arena, judging) = judge::judges(Arena::open(plan).await);
+    let progress = tokio::spawn(report::progress(Arc::clone(&arena)));
+    let faults = tokio::task::spawn_blocking({
+        let (arena, runtime) = (Arc::clone(&arena), Handle::current());
+        move || faults::inject(&arena, &runtime)
+    });
+    party::keep_calling(&arena).await;
+    faults.await.expect("faults don't panic");
+    arena.judge_the_rest().await;
+    let violations = tokio::task::spawn_blocking(move || judging.finish()).await.expect("no panic");
+    progress.abort();
+    arena.close();
+    (arena, violations)
+}
+
+/// A server, until its torturer is gone.
+fn replica_process() -> ExitCode {
+    thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    token_registry::cli::run(["token-registry", "serve"].map(Into::into))
+}

@@ -1,0 +1,134 @@
+//! What a person sees: progress, the table at the end, and violations as timelines.
+
+use std::io::IsTerminal as _;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::contract::timeline::timeline;
+use crate::judge::Violation;
+use crate::tally::get;
+
+/// A line every few seconds.
+pub async fn progress(arena: Arc<Arena>) {
+    let mut before = 0;
+    let step = Duration::from_secs(5);
+    loop {
+        tokio::time::sleep(step).await;
+        let tally = &arena.tally;
+        let checked = get(&tally.checked);
+        let violations = get(&tally.violations);
+        println!(
+            "{:6.0} s  {:>11} checked, {:>6}/s  {:>5} kills  {:>3} cuts  {:>4} freezes  {:>7} of unknown outcome  {}",
+            seconds(tally.now()),
+            grouped(checked),
+            grouped((checked - before) / step.as_secs()),
+            tally.kills(),
+            get(&tally.cuts),
+            get(&tally.freezes),
+            grouped(get(&tally.unknown)),
+            coloured(violations == 0, &format!("{violations} violations")),
+        );
+        before = checked;
+    }
+}
+
+/// The table at the end.
+pub fn table(arena: &Arena) {
+    let tally = &arena.tally;
+    let time = seconds(tally.now());
+    let (checked, violations) = (get(&tally.checked), get(&tally.violations));
+    let ok = |is_ok: bool| coloured(is_ok, if is_ok { "ok" } else { "BROKEN" });
+    println!();
+    let rows = [
+        (
+            "operations whose history was checked",
+            grouped(checked),
+            format!("{} users", grouped(get(&tally.histories))),
+        ),
+        ("violations", violations.to_string(), ok(violations == 0)),
+        ("histories too tangled to decide", get(&tally.undecided).to_string(), String::new()),
+        (
+            "operations of unknown outcome",
+            grouped(get(&tally.unknown)),
+            format!("{} left by their caller", grouped(get(&tally.left))),
+        ),
+        ("operations refused, not applied", grouped(get(&tally.not_applied)), String::new()),
+        ("SIGKILLs of a server", grouped(get(&tally.server_kills)), String::new()),
+        (
+            "kills of the database",
+            grouped(get(&tally.database_kills)),
+            "SIGKILL or immediate stop".to_owned(),
+        ),
+        ("links cut, freezes", format!("{}, {}", get(&tally.cuts), get(&tally.freezes)), String::new()),
+        ("acknowledged writes read back after a kill", grouped(get(&tally.read_back)), ok(violations == 0)),
+        (
+            "longest from the database's return to every server's answer",
+            format!("{:.3} s", seconds(get(&tally.recovery_after_database))),
+            String::new(),
+        ),
+        (
+            "longest from a server's start to its first answer",
+            format!("{:.3} s", seconds(get(&tally.recovery_after_server))),
+            String::new(),
+        ),
+        (
+            "servers that never came back",
+            get(&tally.lost_servers).to_string(),
+            ok(get(&tally.lost_servers) == 0),
+        ),
+    ];
+    let width = rows.iter().map(|(what, ..)| what.len()).max().unwrap_or_default();
+    for (what, figure, remark) in rows {
+        println!("{what:width$}  {figure:>12}  {remark}");
+    }
+    println!(
+        "{} replicas, gathering {:?}, {:.0} s, seed {}",
+        arena.plan.replicas, arena.plan.gathering, time, arena.plan.seed
+    );
+    for (n, replica) in arena.replicas.iter().enumerate() {
+        for line in replica.complaints() {
+            println!("{} server {n} logged: {line}", coloured(false, "!"));
+        }
+    }
+}
+
+/// The shortest history that shows a violation.
+pub fn violation(arena: &Arena, violation: &Violation) {
+    let Violation { user_id, names, shrunk, length } = violation;
+    println!();
+    println!(
+        "{}: {} of {length} calls about {user_id} can't have been answered in any order that the contract allows (seed {}).",
+        coloured(false, "VIOLATION"),
+        shrunk.essence.len(),
+        arena.plan.seed
+    );
+    println!("{}", timeline(&shrunk.essence, &names.lock().unwrap_or_else(PoisonError::into_inner)));
+    println!("It can't be explained whatever became of the other {} calls.", shrunk.others);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+pub fn coloured(is_good: bool, text: &str) -> String {
+    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[{}m{text}\x1b[0m", if is_good { 32 } else { 31 })
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,85 @@
+//! What happened so far, counted as it happens.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// Counts of a run.
+pub struct Tally {
+    start: Instant,
+    /// Calls that were answered.
+    pub answered: AtomicU64,
+    /// Calls that certainly had no effect.
+    pub not_applied: AtomicU64,
+    /// Calls whose outcome nobody knows, those that their caller left among them.
+    pub unknown: AtomicU64,
+    /// Calls whose caller left.
+    pub left: AtomicU64,
+    /// Calls in histories that were checked.
+    pub checked: AtomicU64,
+    /// Histories, that is users, that were checked.
+    pub histories: AtomicU64,
+    /// Histories with too many possibilities to check.
+    pub undecided: AtomicU64,
+    /// Acknowledged writes of which a later answer was asked for after a kill of the database or a server.
+    pub read_back: AtomicU64,
+    pub violations: AtomicU64,
+    pub server_kills: AtomicU64,
+    pub database_kills: AtomicU64,
+    pub freezes: AtomicU64,
+    pub cuts: AtomicU64,
+    /// Longest time from the database's return to the first answer of every server, in nanoseconds.
+    pub recovery_after_database: AtomicU64,
+    /// Longest time from a server's start to its first answer, in nanoseconds.
+    pub recovery_after_server: AtomicU64,
+    /// Servers that never answered again.
+    pub lost_servers: AtomicU64,
+}
+
+impl Tally {
+    pub fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            start: Instant::now(),
+            answered: zero(),
+            not_applied: zero(),
+            unknown: zero(),
+            left: zero(),
+            checked: zero(),
+            histories: zero(),
+            undecided: zero(),
+            read_back: zero(),
+            violations: zero(),
+            server_kills: zero(),
+            database_kills: zero(),
+            freezes: zero(),
+            cuts: zero(),
+            recovery_after_database: zero(),
+            recovery_after_server: zero(),
+            lost_servers: zero(),
+        }
+    }
+
+    /// Nanoseconds since the start: the clock of all histories.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether nothing was wrong.
+    pub fn is_sound(&self) -> bool {
+        get(&self.violations) == 0 && get(&self.lost_servers) == 0
+    }
+
+    pub fn kills(&self) -> u64 {
+        get(&self.server_kills) + get(&self.database_kills)
+    }
+}
+
+/// One more.
+pub fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// The count.
+pub fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}

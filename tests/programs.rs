@@ -1,0 +1,79 @@
+//! Random programs of one caller, against the contract's model (`contract/`) and the real server.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use token_registry::proto::user_service_client::UserServiceClient;
+
+use crate::contract::caller::{Caller, Outcome};
+use crate::contract::check::{Event, Verdict, check};
+use crate::contract::one_time::WINDOW_ATTEMPTS;
+use crate::contract::program::{Known, Theme};
+use crate::contract::shrink::shrink;
+use crate::contract::timeline::timeline;
+use crate::contract::words::{Call, Names};
+use crate::support::Registry;
+
+/// Runs a program, a call after the other; each number says a call. Answers its history.
+async fn run(
+    registry: &Registry,
+    user_id: &str,
+    theme: Theme,
+    program: &[u64],
+) -> (Vec<Event>, Arc<Mutex<Names>>) {
+    let names = Arc::<Mutex<Names>>::default();
+    let mut caller = Caller::new(crate::support::channel(registry.address), user_id, &names);
+    // One channel for all programs.
+    caller.whitelist = registry.whitelist.clone();
+    caller.generic = registry.generic.clone();
+    caller.users = UserServiceClient::clone(&registry.users);
+    let mut known = Known::default();
+    let mut history = Vec::new();
+    for (n, seed) in (0..).zip(program) {
+        let mut rng = StdRng::seed_from_u64(*seed);
+        let call = known.next(theme, &mut rng, &mut names.lock().unwrap());
+        let outcome = caller.call(&call).await;
+        let Outcome::Answered(answer) = outcome else { panic!("{call:?} was answered {outcome:?}") };
+        known.learn(&call, &answer);
+        history.push(Event { who: 0, call, answer: Some(answer), began: 2 * n, ended: 2 * n + 1 });
+    }
+    // Whatever went wrong unseen is seen now.
+    let mut questions = vec![Call::GetUser, Call::ListSessions];
+    questions.extend(Known::purposes().map(|purpose| Call::ListTokens { purpose }));
+    for (n, call) in (2 * program.len() as u64..).step_by(2).zip(questions) {
+        let outcome = caller.call(&call).await;
+        let Outcome::Answered(answer) = outcome else { panic!("{call:?} was answered {outcome:?}") };
+        history.push(Event { who: 0, call, answer: Some(answer), began: n, ended: n + 1 });
+    }
+    (history, names)
+}
+
+#[test]
+fn the_server_answers_random_programs_as_the_contract_says() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let registry = runtime.block_on(Registry::start_with(|config| {
+        config.generic_tokens.window_attempts = u32::try_from(WINDOW_ATTEMPTS).unwrap();
+    }));
+    let themes = prop::sample::select(Theme::ALL.to_vec());
+    let programs = prop::collection::vec(any::<u64>(), 1..120);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let users = AtomicUsize::new(0);
+    TestRunner::new(config)
+        .run(&(themes, programs), |(theme, program)| {
+            let user = users.fetch_add(1, Relaxed);
+            let (history, names) = runtime.block_on(run(&registry, &format!("user-{user}"), theme, &program));
+            let verdict = check(&history);
+            if verdict == Verdict::Allowed {
+                return Ok(());
+            }
+            let shrunk = shrink(&history);
+            let told = timeline(&shrunk.essence, &names.lock().unwrap());
+            Err(TestCaseError::fail(format!("{verdict:?}:\n{told}")))
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
