@@ -12,6 +12,7 @@ mod http2;
 mod names;
 mod options;
 mod pgbench;
+mod plain;
 mod plot;
 // The tests' own.
 #[path = "../../tests/support/postgres/mod.rs"]

@@ -18,6 +18,8 @@ use crate::names::{self, CONSUMED_PURPOSE, ISSUED_PURPOSE};
 pub enum Method {
     EchoCheck,
     EchoRotate,
+    /// A check by a handler with nothing of ours in it.
+    PlainCheck,
     Check,
     Batch,
     Rotate,
@@ -34,6 +36,7 @@ impl Method {
         match self {
             Self::EchoCheck => "/bench.Echo/Check",
             Self::EchoRotate => "/bench.Echo/Rotate",
+            Self::PlainCheck => "/bench.Plain/Check",
             Self::Check => "/tokenregistry.v1.WhitelistService/CheckSession",
             Self::Batch => "/tokenregistry.v1.WhitelistService/BatchCheckSessions",
             Self::Rotate => "/tokenregistry.v1.WhitelistService/RotateRefreshToken",
@@ -81,7 +84,7 @@ impl Keys {
     pub fn next(&mut self, method: Method) -> Option<(u64, Vec<u8>)> {
         let drawn = self.random.random_range(0..self.sessions);
         Some(match method {
-            Method::EchoCheck | Method::Check => {
+            Method::EchoCheck | Method::PlainCheck | Method::Check => {
                 let request =
                     CheckSessionRequest { user_id: names::user(drawn), session: names::session(drawn) };
                 (drawn, request.encode_to_vec())

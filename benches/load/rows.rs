@@ -32,6 +32,7 @@ pub const NAMES: &[&str] = &[
     "batch",
     "idle-check",
     "idle-rotate",
+    "idle-plain",
     "tail-check",
     "tail-rotate",
     "open-check",
@@ -91,6 +92,7 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
         rows.push(Row::missing("authenticate", what, AtLeast(0.8), "the method doesn't exist yet"));
     }
     rows.extend(idle(&mut bench, &mut stage).await?);
+    rows.extend(idle_beside_plain(&mut bench, &mut stage).await?);
     rows.extend(open_loop(&mut bench, &mut stage).await?);
     rows.extend(light_enough(&mut bench, &mut stage).await?);
     curve(&mut bench, &mut stage).await?;
@@ -265,6 +267,19 @@ async fn idle(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure>
         rows.push(Row::new(name, what, AtMost(1.1), ratio).detail(detail));
     }
     Ok(rows)
+}
+
+/// What a request costs that comes alone, over the same statement in a handler that has nothing else.
+async fn idle_beside_plain(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
+    if !bench.plan.wants(&["idle-plain"]) {
+        return Ok(Vec::new());
+    }
+    let contestants = [Server(Method::Check, 1), Bare(Method::PlainCheck, 1)];
+    let [ours, plain] = bench.turns(stage, contestants).await?;
+    let p50 = |outcomes: &[Outcome]| Spread::of(outcomes.iter().map(|outcome| outcome.p50)).median;
+    let what = "p50 of CheckSession, 1 in flight, of a plain handler's with the same statement";
+    let row = Row::new("idle-plain", what, Goal::None, ratio(&ours, &plain, |outcome| outcome.p50));
+    Ok(vec![row.detail(format!("{:.0} µs against {:.0} µs", p50(&ours), p50(&plain)))])
 }
 
 /// Requests that come at a fixed rate, half of the best, whether answers come or not.

@@ -16,13 +16,14 @@ use tonic::transport::server::TcpIncoming;
 use crate::Failure;
 use crate::cluster::configuration;
 use crate::echo::Echo;
+use crate::plain::Plain;
 
 /// What the process says when it is ready: one line of JSON.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Ready {
     /// The registry with its transport and layer, and the echo in it.
     pub registry: SocketAddr,
-    /// The echo alone, on a tonic server with nothing else.
+    /// The echo and the plain handler, on a tonic server with nothing else.
     pub bare: SocketAddr,
     /// Whether the requests are gathered.
     pub gathered: bool,
@@ -55,7 +56,9 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
                 .add_service(Echo::default())
                 .serve_with_incoming(incoming(registry)),
         );
-        tokio::spawn(Server::builder().add_service(Echo::default()).serve_with_incoming(incoming(bare)));
+        let plain = Plain::on(database_url).await?;
+        let rivals = Server::builder().add_service(Echo::default()).add_service(plain);
+        tokio::spawn(rivals.serve_with_incoming(incoming(bare)));
         println!("{}", serde_json::to_string(&ready)?);
         std::io::stdout().flush()?;
         tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
