@@ -1,5 +1,13 @@
 //! A user's devices, page by page.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any};
+use proptest::prop_oneof;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
 use token_registry::proto::{
     AddRefreshTokenRequest, ClientInfo, ListRefreshTokensRequest, ListRefreshTokensResponse, RefreshToken,
     TokenState,
@@ -247,4 +255,118 @@ async fn a_forged_page_token_is_invalid() {
     // Of another registry, which has another key.
     let other = Registry::start().await;
     assert_invalid(list(&other, of("ada", 1, &token)).await, &["page_token"]);
+}
+
+/// What may happen to a user's sessions between two pages.
+#[derive(Debug, Clone)]
+enum Happening {
+    Login,
+    Rotation(Index),
+    Logout(Index),
+    /// Its row goes, as the purge lets it.
+    Gone(Index),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        Just(Happening::Login),
+        any::<Index>().prop_map(Happening::Rotation),
+        any::<Index>().prop_map(Happening::Logout),
+        any::<Index>().prop_map(Happening::Gone),
+    ]
+}
+
+/// A user's list that is read while it changes: page by page, of these sizes, with these things happening after each.
+async fn read_while_it_changes(
+    registry: &Registry,
+    user_id: &str,
+    opened: &[u32],
+    pages: &[(i32, Vec<Happening>)],
+    filter: bool,
+) {
+    let rows = Rows::of(registry).await;
+    let sql = registry.sql().await;
+    // By name: how old, and whether nothing happened to it that the filter would see. Some are equally old.
+    let mut sessions = BTreeMap::new();
+    for (n, hours) in opened.iter().enumerate() {
+        let session = format!("s{n}");
+        registry.add(user_id, &session, "0").await.unwrap();
+        let created = format!("session_created = clock_timestamp()::date - interval '{hours} hours'");
+        rows.set(user_id, &session, &created).await;
+        sessions.insert(session, *hours);
+    }
+    let (mut present, mut untouched) = (sessions.clone(), sessions.keys().cloned().collect::<BTreeSet<_>>());
+    let mut request = of(user_id, 1, "");
+    if filter {
+        request.state = TokenState::Active.into();
+    }
+    let mut listed: Vec<String> = Vec::new();
+    let mut logins = 0;
+    for (size, happenings) in pages.iter().cycle() {
+        request.page_size = *size;
+        let page = list(registry, request.clone()).await.unwrap();
+        listed.extend(page.tokens.into_iter().map(|token| token.session));
+        assert!(listed.len() <= opened.len(), "more than there were: {listed:?}");
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+        for happening in happenings {
+            let of_these = |index: &Index| {
+                (!present.is_empty()).then(|| present.keys().nth(index.index(present.len())).unwrap().clone())
+            };
+            match happening {
+                Happening::Login => {
+                    logins += 1;
+                    registry.add(user_id, &format!("new{logins}"), "0").await.unwrap();
+                }
+                Happening::Rotation(index) => {
+                    if let Some(session) = of_these(index) {
+                        let row = registry.get(user_id, &session).await.unwrap();
+                        // Refused where it was logged out.
+                        let _ = registry.rotate(user_id, &session, &row.jti, &format!("{}x", row.jti)).await;
+                    }
+                }
+                Happening::Logout(index) => {
+                    if let Some(session) = of_these(index) {
+                        registry.log_out(user_id, &session).await;
+                        if filter {
+                            untouched.remove(&session);
+                        }
+                    }
+                }
+                Happening::Gone(index) => {
+                    if let Some(session) = of_these(index) {
+                        let gone = "delete from sessions where user_id = $1 and session = $2";
+                        sql.execute(gone, &[&user_id, &session]).await.unwrap();
+                        present.remove(&session);
+                        untouched.remove(&session);
+                    }
+                }
+            }
+        }
+    }
+    let once: BTreeSet<_> = listed.iter().cloned().collect();
+    assert_eq!(once.len(), listed.len(), "a session is listed twice: {listed:?}");
+    assert!(untouched.is_subset(&once), "{untouched:?} were there all the time: {listed:?}");
+    assert!(once.iter().all(|session| sessions.contains_key(session)), "a later login: {listed:?}");
+    assert!(
+        listed.is_sorted_by_key(|session| (sessions[session], session.clone())),
+        "not the newest first: {listed:?} of {sessions:?}"
+    );
+}
+
+#[test]
+fn whatever_happens_between_pages_each_session_is_listed_once_in_its_place() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let registry = runtime.block_on(Registry::start());
+    let input = (vec(0_u32..4, 2..14), vec((1_i32..5, vec(happening(), 0..4)), 1..6), any::<bool>());
+    let users = AtomicU32::new(0);
+    let cases = Config { cases: 40, failure_persistence: None, ..Config::default() };
+    let ran = TestRunner::new(cases).run(&input, |(opened, pages, filter)| {
+        let user_id = format!("user {}", users.fetch_add(1, Ordering::Relaxed));
+        runtime.block_on(read_while_it_changes(&registry, &user_id, &opened, &pages, filter));
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
 }
