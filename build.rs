@@ -20,6 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ".tokenregistry.v1.IssueGenericTokenResponse",
             ".tokenregistry.v1.ConsumeGenericTokenRequest",
             ".tokenregistry.v1.CheckGenericTokenRequest",
+            ".tokenregistry.v1.CreateAuthTokenResponse",
+            ".tokenregistry.v1.AuthenticateAuthTokenRequest",
         ])
         .compile_fds(descriptors)?;
     Ok(())

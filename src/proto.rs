@@ -26,5 +26,7 @@ opaque_debug!(
     IssueGenericTokenRequest,
     IssueGenericTokenResponse,
     ConsumeGenericTokenRequest,
-    CheckGenericTokenRequest
+    CheckGenericTokenRequest,
+    CreateAuthTokenResponse,
+    AuthenticateAuthTokenRequest
 );

@@ -77,7 +77,7 @@ pub async fn run_with_ready(
     let opening = async {
         open(&store, &config).await?;
         ready();
-        health.follow(&store).await;
+        tokio::join!(health.follow(&store), store.write_uses());
         Ok::<(), StoreError>(())
     };
     let mut scraped = std::pin::pin!(scraped);
@@ -94,9 +94,11 @@ pub async fn run_with_ready(
     // A peer that holds its connection open and says nothing must not hold up the end.
     let ending = async {
         tokio::select! {
-            served = serving => Ok(served?),
-            failed = scraped => failed,
+            served = serving => served?,
+            failed = scraped => failed?,
         }
+        store.write_uses_now().await;
+        Ok::<(), ServerError>(())
     };
     if let Ok(served) = tokio::time::timeout(config.shutdown_timeout, ending).await {
         served?;

@@ -9,12 +9,13 @@ use prost::Message;
 use prost_types::FieldDescriptorProto;
 use prost_types::field_descriptor_proto::{Label, Type};
 use token_registry::proto::{
-    AddRefreshTokenRequest, BatchCheckSessionsRequest, CheckGenericTokenRequest, CheckRefreshTokenRequest,
-    CheckSessionRequest, ClientInfo, ConsumeGenericTokenRequest, CreateUserRequest, DeleteUserRequest,
-    GetRefreshTokenRequest, GetUserRequest, IssueGenericTokenRequest, ListGenericTokensRequest,
-    ListRefreshTokensRequest, RevokeCredentialsRequest, RevokeGenericTokensRequest, RevokeSessionRequest,
-    RevokeUserSessionsRequest, RotateRefreshTokenRequest, SessionQuestion, SetRefreshTokenEnabledRequest,
-    SetUserActiveRequest, TokenState,
+    AddRefreshTokenRequest, AuthenticateAuthTokenRequest, BatchCheckSessionsRequest,
+    CheckGenericTokenRequest, CheckRefreshTokenRequest, CheckSessionRequest, ClientInfo,
+    ConsumeGenericTokenRequest, CreateAuthTokenRequest, CreateUserRequest, DeleteAuthTokenRequest,
+    DeleteUserRequest, GetAuthTokenRequest, GetRefreshTokenRequest, GetUserRequest, IssueGenericTokenRequest,
+    ListAuthTokensRequest, ListGenericTokensRequest, ListRefreshTokensRequest, RevokeCredentialsRequest,
+    RevokeGenericTokensRequest, RevokeSessionRequest, RevokeUserSessionsRequest, RotateRefreshTokenRequest,
+    SessionQuestion, SetRefreshTokenEnabledRequest, SetUserActiveRequest, TokenState,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -61,6 +62,13 @@ pub fn good_request(method: &str) -> Vec<u8> {
         "CheckGenericToken" => bytes(&CheckGenericTokenRequest { purpose, value: secret, user_id: None }),
         "ListGenericTokens" => bytes(&ListGenericTokensRequest { user_id, ..Default::default() }),
         "RevokeGenericTokens" => bytes(&RevokeGenericTokensRequest { user_id, ..Default::default() }),
+        "CreateAuthToken" => {
+            bytes(&CreateAuthTokenRequest { user_id, name: "deploys".into(), ..Default::default() })
+        }
+        "AuthenticateAuthToken" => bytes(&AuthenticateAuthTokenRequest { key: "0".repeat(40) }),
+        "GetAuthToken" => bytes(&GetAuthTokenRequest { user_id, prefix: None }),
+        "ListAuthTokens" => bytes(&ListAuthTokensRequest { user_id, ..Default::default() }),
+        "DeleteAuthToken" => bytes(&DeleteAuthTokenRequest { user_id, prefix: None }),
         "CreateUser" => bytes(&CreateUserRequest { user_id: "grace".into() }),
         "GetUser" => bytes(&GetUserRequest { user_id }),
         "SetUserActive" => bytes(&SetUserActiveRequest { user_id, active: Some(false) }),
@@ -138,9 +146,11 @@ fn bad_values(field: &FieldDescriptorProto) -> Vec<Vec<u8>> {
     };
     match field.name() {
         "user_id" | "session" | "jti" | "new_jti" | "except_session" | "request_id" | "consumption_id"
-        | "challenge" | "credential_version" => texts(255, &[]),
+        | "challenge" | "credential_version" | "prefix" => texts(255, &[]),
+        // Empty is no name.
+        "name" => texts(255, &[]).split_off(1),
         "purpose" | "purposes" | "keep_purposes" => texts(64, &[]),
-        "value" => texts(1024, &[]),
+        "value" | "key" => texts(1024, &[]),
         "page_token" => {
             let forged = ["AAAA", "not base64!", "\0", &"A".repeat(64), &"A".repeat(5000)];
             let field = |text: &str| {
@@ -177,7 +187,7 @@ fn bad_values(field: &FieldDescriptorProto) -> Vec<Vec<u8>> {
             not_addresses.map(field).into()
         }
         // Any value is one, and absence is tried below; so is the list of messages.
-        "enabled" | "active" | "keep_existing" | "keep_auth_tokens" | "sessions" => Vec::new(),
+        "enabled" | "active" | "keep_existing" | "keep_auth_tokens" | "replace" | "sessions" => Vec::new(),
         new => panic!("{new} has no rule here yet"),
     }
 }
@@ -275,6 +285,7 @@ async fn an_empty_request_names_everything_that_it_lacks() {
             "BatchCheckSessions" => set(["sessions"]),
             "IssueGenericToken" => set(["user_id", "purpose"]),
             "ConsumeGenericToken" | "CheckGenericToken" => set(["purpose", "value"]),
+            "AuthenticateAuthToken" => set(["key"]),
             "SetUserActive" => set(["user_id", "active"]),
             "RevokeCredentials" => set(["user_id", "keep_auth_tokens"]),
             _ => set(["user_id"]),

@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tonic::Status;
 
+use crate::support::keys;
 use crate::support::one_time::{consume, issue, presented, secret, state};
-use crate::support::people::{login, version};
+use crate::support::people::{change, login, revoke_credentials, version};
 use crate::support::sessions::{enable, rotation, set_active};
 use crate::support::{Registry, reason, until_waiting_for_locks};
 
@@ -328,6 +329,50 @@ async fn questions_of_a_set_are_answered_one_by_one() {
             TokenState::Unknown
         ]
     );
+}
+
+#[tokio::test]
+async fn keys_of_a_set_are_answered_one_by_one() {
+    let registry = Registry::start_with(patient).await;
+    let mut keys = Vec::new();
+    for user in ["ada", "ben", "cleo", "dora"] {
+        keys.push(keys::create(&registry, keys::wanted(user)).await.unwrap().1);
+    }
+    set_active(&registry, "ben", false).await;
+    revoke_credentials(&registry, change("cleo")).await.unwrap();
+    let sql = registry.sql().await;
+    sql.execute("update auth_tokens set expires = clock_timestamp() where user_id = 'dora'", &[])
+        .await
+        .unwrap();
+    keys.push("0".repeat(40));
+
+    let held = Held::hold(&registry, "lock table auth_tokens in access exclusive mode").await;
+    let asked = |key: &str| {
+        let (registry, key) = (registry.another_client(), key.to_owned());
+        started(async move { keys::authenticate(&registry, &key).await })
+    };
+    let direct = [asked(&keys[0]), asked(&keys[0])];
+    held.met_by(&registry, 2).await;
+    let set: Vec<_> = keys.iter().chain([&keys[0]]).map(|key| asked(key)).collect();
+    held.met_by(&registry, 3).await;
+    held.release().await;
+    for direct in direct {
+        assert_eq!(direct.await.unwrap().state(), TokenState::Active);
+    }
+    let mut answers = Vec::new();
+    for answer in set {
+        let answer = answer.await.unwrap();
+        answers.push((answer.state(), answer.user_id));
+    }
+    let expected = [
+        (TokenState::Active, "ada"),
+        (TokenState::UserInactive, "ben"),
+        (TokenState::Revoked, "cleo"),
+        (TokenState::Expired, "dora"),
+        (TokenState::Unknown, ""),
+        (TokenState::Active, "ada"),
+    ];
+    assert_eq!(answers, expected.map(|(state, user)| (state, user.to_owned())));
 }
 
 #[tokio::test]

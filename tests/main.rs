@@ -3,6 +3,7 @@
 mod contract;
 mod support;
 
+mod auth_tokens;
 mod bad_bytes;
 mod bad_input;
 mod checker;

@@ -13,7 +13,7 @@ const SESSIONS_PER_USER: usize = 5;
 /// The sizes of sets: one, a few, the most that are gathered, the most of a batch, and beyond.
 const SIZES: [usize; 5] = [1, 8, 128, 500, 512];
 /// The tables that grow with the users.
-const GROWING: [&str; 4] = ["users", "sessions", "generic_tokens", "generic_state"];
+const GROWING: [&str; 5] = ["users", "sessions", "generic_tokens", "generic_state", "auth_tokens"];
 
 /// Whether a statement is meant to walk a table in bounded steps, beside the calls.
 fn may_walk(statement: &Statement) -> bool {
@@ -57,6 +57,8 @@ async fn fill(sql: &Client) {
          insert into generic_tokens (user_id, purpose, is_code, digest, challenge, created, expires, max_attempts)
          select 'user ' || u, 'reset', false, sha256(u::text::bytea), u::text, now(), now() + interval '1 day', 0
          from generate_series(0, {users} - 1) u;
+         insert into auth_tokens (user_id, prefix, is_drf, digest)
+         select 'user ' || u, left(md5(u::text), 8), true, sha256(u::text::bytea) from generate_series(0, {users} - 1) u;
          reset session_replication_role"
     );
     sql.batch_execute(&fill).await.expect("the rows");
@@ -170,6 +172,10 @@ async fn at_a_million_sessions_everything_is_found_by_an_index() {
                     vec![users, second, jtis, new, "30".into(), "86400".into(), "1209600".into()]
                 }
                 "session/revoke_set.sql" => vec![users, second, all("1")],
+                "auth/find_set.sql" => {
+                    let digests: Vec<_> = (0..size).map(|n| format!("sha256('{n}'::bytea)")).collect();
+                    vec![format!("array[{}]", digests.join(", "))]
+                }
                 "generic/consume_secret_set.sql" => vec![second, users],
                 _ => vec![users, second],
             };

@@ -152,6 +152,7 @@ async fn everything_of_a_user_goes_with_the_users_row() {
     let issue =
         IssueGenericTokenRequest { user_id: "ada".into(), purpose: "reset".into(), ..Default::default() };
     registry.generic.clone().issue_generic_token(issue).await.unwrap();
+    crate::support::keys::create(&registry, crate::support::keys::wanted("ada")).await.unwrap();
     let change = token_registry::proto::RevokeCredentialsRequest {
         user_id: "ada".into(),
         keep_auth_tokens: Some(false),

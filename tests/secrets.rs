@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use token_registry::proto::auth_token_service_client::AuthTokenServiceClient;
 use token_registry::proto::generic_token_service_client::GenericTokenServiceClient;
 use token_registry::proto::whitelist_service_client::WhitelistServiceClient;
 use token_registry::proto::{
-    AddRefreshTokenRequest, CheckGenericTokenRequest, ClientInfo, ConsumeGenericTokenRequest,
-    IssueGenericTokenRequest, RotateRefreshTokenRequest,
+    AddRefreshTokenRequest, AuthenticateAuthTokenRequest, CheckGenericTokenRequest, ClientInfo,
+    ConsumeGenericTokenRequest, CreateAuthTokenRequest, IssueGenericTokenRequest, RotateRefreshTokenRequest,
 };
 use tonic::Status;
 use tonic::transport::Channel;
@@ -87,6 +88,10 @@ impl Caller {
         GenericTokenServiceClient::new(self.channel.clone())
     }
 
+    fn auth(&self) -> AuthTokenServiceClient<Channel> {
+        AuthTokenServiceClient::new(self.channel.clone())
+    }
+
     fn whitelist(&self) -> WhitelistServiceClient<Channel> {
         WhitelistServiceClient::new(self.channel.clone())
     }
@@ -119,8 +124,46 @@ impl Caller {
         self.note(answer);
     }
 
+    async fn authenticate(&mut self, key: &str) {
+        let answer =
+            self.auth().authenticate_auth_token(AuthenticateAuthTokenRequest { key: key.into() }).await;
+        self.note(answer);
+    }
+
+    /// API keys, minted and derived, and what is none.
+    async fn send_keys(&mut self) {
+        for request_id in [None, None, Some("once"), Some("once"), Some("")] {
+            let request_id = request_id.map(str::to_owned);
+            let create = CreateAuthTokenRequest {
+                user_id: "ada".into(),
+                replace: true,
+                request_id,
+                ..Default::default()
+            };
+            let answer = self.auth().create_auth_token(create).await;
+            if let Some(created) = self.note(answer) {
+                // Its first characters are its public name.
+                self.canaries.add("an API key", &created.key[12..]);
+                self.authenticate(&created.key).await;
+                self.authenticate(&format!("{}x", created.key)).await;
+            }
+        }
+        for bad in ["trk_canary-of-a-key-that-is-none", "canary-key\nwith-a-control", "canary-key "] {
+            self.canaries.add("a malformed key", &bad[..10]);
+            self.authenticate(bad).await;
+        }
+        let not_utf8 = b"canary-key-not-utf8-\xff";
+        self.canaries.add("a key that is no text", &not_utf8[..19]);
+        let mut message = Vec::new();
+        put_bytes(&mut message, 1, not_utf8);
+        let path = "/tokenregistry.v1.AuthTokenService/AuthenticateAuthToken";
+        let answer = call(&self.channel, path, message).await;
+        self.note(answer.map(tonic::Response::new));
+    }
+
     /// Everything that takes or gives a secret, well and badly.
     async fn send_everything(&mut self) {
+        self.send_keys().await;
         let client =
             |user_agent: &str| Some(ClientInfo { user_agent: Some(user_agent.into()), ..Default::default() });
         let user_agent =
@@ -229,6 +272,7 @@ async fn server_under_watch(own_key: bool) {
     // Faults: PostgreSQL's own words for this name the row that it refuses.
     sql.batch_execute(
         "alter table generic_tokens add constraint no_more check (false) not valid;
+         alter table auth_tokens add constraint no_more check (false) not valid;
          alter table sessions add constraint no_more check (false) not valid",
     )
     .await
@@ -250,7 +294,10 @@ async fn server_under_watch(own_key: bool) {
     // Kept there on purpose, so that replicas share it.
     caller.canaries.0.remove(&own);
     caller.canaries.assert_none_in("the database", &rows);
-    assert!(rows.contains("generic_tokens: ") && rows.contains("sessions: "), "{rows}");
+    assert!(
+        rows.contains("generic_tokens: ") && rows.contains("auth_tokens: ") && rows.contains("sessions: "),
+        "{rows}"
+    );
 }
 
 #[tokio::test]

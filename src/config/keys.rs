@@ -121,6 +121,11 @@ pub(super) static SECTIONS: &[Section] = &[
         key("purposes", Kind::Purposes, None,
             "Policies by purpose, such as '{password_reset={lifetime=15m},login={max_attempts=3}}'"),
     ] },
+    Section { heading: "API keys", keys: &[
+        key("auth_tokens.model", Kind::Choice(&["drf", "prefixed"]), Some("drf"),
+            "What API keys are made as: drf is one a user, 40 hexadecimal digits as in Django REST \
+             framework; prefixed is several a user, trk_ with a checksum; both authenticate"),
+    ] },
     Section { heading: "Logs", keys: &[
         key("log_format", Kind::Choice(&["auto", "text", "json"]), Some("auto"),
             "How log lines look: auto is text on a terminal and JSON otherwise"),
@@ -134,11 +139,18 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
     SECTIONS.iter().flat_map(|section| section.keys)
 }
 
+/// Whether keys are in a table of this name.
+fn is_table(name: &str) -> bool {
+    keys().any(|key| key.name.split_once('.').is_some_and(|(table, _)| table == name))
+}
+
 /// What is at a path of the file. The fields of a purpose are those of `generic_tokens`.
 pub(super) fn place(path: &[&str]) -> Place {
     let name = match path {
-        ["generic_tokens" | "purposes"] | ["purposes", _] => return Place::Table,
-        ["generic_tokens", field] | ["purposes", _, field] => &format!("generic_tokens.{field}"),
+        ["purposes"] | ["purposes", _] => return Place::Table,
+        [table] if is_table(table) => return Place::Table,
+        ["purposes", _, field] => &format!("generic_tokens.{field}"),
+        [table, field] if is_table(table) => &format!("{table}.{field}"),
         [name] if !name.contains('.') => *name,
         _ => return Place::Unknown,
     };
@@ -149,7 +161,11 @@ pub(super) fn place(path: &[&str]) -> Place {
 pub(super) fn names_in(table: &[&str]) -> Vec<&'static str> {
     let mut names: Vec<_> = match table {
         [] => keys().map(|key| key.name.split('.').next().unwrap_or_default()).collect(),
-        _ => keys().filter_map(|key| key.name.strip_prefix("generic_tokens.")).collect(),
+        [table, ..] => {
+            let table = if *table == "purposes" { "generic_tokens" } else { table };
+            let fields = keys().filter_map(|key| key.name.split_once('.'));
+            fields.filter(|(of, _)| *of == table).map(|(_, field)| field).collect()
+        }
     };
     names.dedup();
     names

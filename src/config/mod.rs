@@ -106,10 +106,31 @@ pub struct Config {
     #[serde(default)]
     pub purposes: BTreeMap<String, PurposePolicy>,
 
+    /// What holds for API keys.
+    pub auth_tokens: AuthTokens,
+
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `tracing`'s `EnvFilter`.
     pub log_filter: String,
+}
+
+/// What holds for API keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthTokens {
+    /// What new keys look like, and how many a user has. Keys of either model authenticate.
+    pub model: AuthTokenModel,
+}
+
+/// A model of API keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthTokenModel {
+    /// One key a user, 40 hexadecimal digits, as Django REST framework has it.
+    Drf,
+    /// Several keys a user, with a prefix and a checksum.
+    Prefixed,
 }
 
 /// How log lines look.

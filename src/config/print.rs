@@ -20,19 +20,33 @@ impl Config {
         let mut values = written(&[], &fields);
         let purposes = values.remove("purposes");
         // In TOML tables come after all else.
-        let (mut top, mut table) = (String::new(), String::new());
+        let (mut top, mut tables) = (String::new(), String::new());
         for section in SECTIONS {
-            let _ = writeln!(top, "\n# --- {} ---", section.heading);
-            for key in section.keys {
-                let name = key.name.strip_prefix("generic_tokens.");
-                let (text, name, values) = match (name, values.get("generic_tokens")) {
-                    (Some(name), Some(toml::Value::Table(inner))) => (&mut table, name, inner),
-                    _ => (&mut top, key.name, &values),
+            let (mut above, mut below, mut table) = (String::new(), String::new(), "");
+            for key in section.keys.iter().filter(|key| key.name != "purposes") {
+                let inner = key.name.split_once('.');
+                let inner =
+                    inner.and_then(|(table, name)| Some((table, name, values.get(table)?.as_table()?)));
+                let (text, name, values) = match inner {
+                    Some((of, name, inner)) => {
+                        table = of;
+                        (&mut below, name, inner)
+                    }
+                    None => (&mut above, key.name, &values),
                 };
-                if key.name != "purposes" {
-                    write_comment(text, &key.help());
-                    write_key(text, name, key.kind, values.get(name));
-                }
+                write_comment(text, &key.help());
+                write_key(text, name, key.kind, values.get(name));
+            }
+            if !above.is_empty() {
+                let _ = write!(top, "\n# --- {} ---\n{above}", section.heading);
+            }
+            if !below.is_empty() {
+                let what = if table == "generic_tokens" {
+                    ": what holds where a purpose has no policy of its own"
+                } else {
+                    ""
+                };
+                let _ = write!(tables, "\n# --- {}{what} ---\n[{table}]\n{below}", section.heading);
             }
         }
         let purposes = match purposes {
@@ -42,8 +56,7 @@ impl Config {
             _ => "# [purposes.password_reset]\n# lifetime = \"15m\"\n".to_owned(),
         };
         format!(
-            "# token-registry: the configuration in effect. Secrets are left out.\n{top}\n\
-             # --- One-time tokens: what holds where a purpose has no policy of its own ---\n[generic_tokens]\n{table}\n\
+            "# token-registry: the configuration in effect. Secrets are left out.\n{top}{tables}\n\
              # --- One-time tokens: policies by purpose; what is left out is as in [generic_tokens] ---\n{purposes}"
         )
     }
@@ -135,6 +148,7 @@ mod tests {
             ("generic_tokens.window_attempts", "4"),
             ("generic_tokens.window", "5m"),
             ("purposes", "{login={max_attempts=3}}"),
+            ("auth_tokens.model", "prefixed"),
             ("log_format", "json"),
             ("log_filter", "debug"),
         ];

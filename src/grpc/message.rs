@@ -7,6 +7,7 @@ use prost_types::{Duration, Timestamp};
 
 use crate::client_info::{self, ClientInfo, Device, parse_address};
 use crate::proto;
+use crate::registry::auth_token::{AuthToken, Key, Presented};
 use crate::registry::session::{Life, RotationOutcome};
 use crate::registry::{Counts, Fields, GenericToken, RevocationReason, Session, TokenState, User};
 use crate::telemetry::Metrics;
@@ -214,7 +215,39 @@ pub fn user_out(user: User) -> proto::User {
     }
 }
 
-/// Counts. API keys come with their own service.
+/// An API key.
+pub fn auth_token_out(token: AuthToken) -> proto::AuthToken {
+    proto::AuthToken {
+        user_id: token.user_id,
+        created: time(token.created),
+        name: token.name,
+        prefix: token.prefix,
+        expires: token.life.expires.and_then(time),
+        last_used: token.last_used.and_then(time),
+        state: state_out(token.life.state()),
+    }
+}
+
+/// A key that was presented, with what is known of it.
+pub fn presented_out(key: &Key, presented: Presented) -> proto::AuthenticateAuthTokenResponse {
+    let state = state_out(presented.life.state());
+    let auth_token = proto::AuthToken {
+        user_id: presented.user_id.clone(),
+        created: time(presented.created),
+        name: presented.name,
+        prefix: key.prefix().to_owned(),
+        expires: presented.life.expires.and_then(time),
+        last_used: presented.last_used.and_then(time),
+        state,
+    };
+    proto::AuthenticateAuthTokenResponse { state, user_id: presented.user_id, auth_token: Some(auth_token) }
+}
+
+/// Counts.
 pub fn counts_out(counts: Counts) -> proto::Counts {
-    proto::Counts { sessions: counts.sessions, generic_tokens: counts.generic_tokens, auth_tokens: 0 }
+    proto::Counts {
+        sessions: counts.sessions,
+        generic_tokens: counts.generic_tokens,
+        auth_tokens: counts.auth_tokens,
+    }
 }

@@ -1,6 +1,7 @@
 //! gRPC: one file a service. A method reads its message into the domain's types, makes one call, and writes the answer.
 
 mod answer;
+mod auth_token;
 pub mod codec;
 mod generic_token;
 mod health;
@@ -57,6 +58,7 @@ impl Registry {
     /// All services of the registry.
     #[must_use]
     pub fn routes(&self) -> tonic::service::Routes {
+        use crate::proto::auth_token_service_server::AuthTokenServiceServer;
         use crate::proto::generic_token_service_server::GenericTokenServiceServer;
         use crate::proto::user_service_server::UserServiceServer;
         use crate::proto::whitelist_service_server::WhitelistServiceServer;
@@ -64,14 +66,16 @@ impl Registry {
             WhitelistServiceServer::new(self.clone()).max_decoding_message_size(BATCH_MESSAGE_MAX),
         )
         .add_service(GenericTokenServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
+        .add_service(AuthTokenServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
         .add_service(UserServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
     }
 }
 
 /// Full names of the registry's services.
-pub const SERVICES: [&str; 3] = [
+pub const SERVICES: [&str; 4] = [
     "tokenregistry.v1.WhitelistService",
     "tokenregistry.v1.GenericTokenService",
+    "tokenregistry.v1.AuthTokenService",
     "tokenregistry.v1.UserService",
 ];
 

@@ -84,6 +84,12 @@ fn refused(refusal: Refusal) -> Status {
         }
         Refusal::UserNotFound => (NotFound, "USER_NOT_FOUND", "there is no such user"),
         Refusal::TokenNotFound => (NotFound, "TOKEN_NOT_FOUND", "there is no such token"),
+        Refusal::AuthTokenNotFound => (NotFound, "AUTH_TOKEN_NOT_FOUND", "there is no such API key"),
+        Refusal::AuthTokenExists => (
+            AlreadyExists,
+            "AUTH_TOKEN_EXISTS",
+            "the user has an API key already: ask for `replace` to have another one in its place",
+        ),
         Refusal::SessionExists => (AlreadyExists, "SESSION_EXISTS", "the session exists with another jti"),
         Refusal::TokenReplayed => (
             FailedPrecondition,

@@ -62,15 +62,12 @@ impl UserService for Registry {
         request: Request<RevokeCredentialsRequest>,
     ) -> Result<Response<RevokeCredentialsResponse>, Status> {
         let (metadata, _, r) = request.into_parts();
-        let change = read(|f| {
-            // Until there are API keys there is nothing that it would keep, but a caller must have decided.
-            f.required("keep_auth_tokens", r.keep_auth_tokens);
-            CredentialChange {
-                user_id: f.user_id("user_id", r.user_id),
-                except_session: f.optional_session("except_session", r.except_session),
-                keep_purposes: f.purposes("keep_purposes", r.keep_purposes),
-                request_id: f.optional_request_id("request_id", r.request_id),
-            }
+        let change = read(|f| CredentialChange {
+            user_id: f.user_id("user_id", r.user_id),
+            except_session: f.optional_session("except_session", r.except_session),
+            keep_purposes: f.purposes("keep_purposes", r.keep_purposes),
+            keep_auth_tokens: f.required("keep_auth_tokens", r.keep_auth_tokens),
+            request_id: f.optional_request_id("request_id", r.request_id),
         })?;
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         command(&metadata, self.bulk_deadline, |call| async move {

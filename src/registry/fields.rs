@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::identifiers::{
-    Challenge, ConsumptionId, CredentialVersion, Jti, Purpose, RequestId, SessionName, UserId, VALUE_MAX,
-    check_text,
+    Challenge, ConsumptionId, CredentialVersion, Jti, KeyName, KeyPrefix, Purpose, RequestId, SessionName,
+    UserId, VALUE_MAX, check_text,
 };
 
 /// One field that can't be right.
@@ -93,7 +93,12 @@ impl Fields {
     read_identifier!(/// Reads a credential version.
         credential_version, optional_credential_version, CredentialVersion);
 
-    /// Reads a one-time value.
+    read_identifier!(/// Reads the name of an API key.
+        key_name, optional_key_name, KeyName);
+    read_identifier!(/// Reads the public name of an API key.
+        key_prefix, optional_key_prefix, KeyPrefix);
+
+    /// Reads a one-time value, or a key.
     pub fn value(&mut self, field: &str, text: String) -> String {
         self.take(field, check_text(&text, VALUE_MAX));
         text

@@ -79,7 +79,7 @@ identifier!(
     Purpose, PURPOSE_MAX
 );
 identifier!(
-    /// Makes an issue or a credential change safe to retry.
+    /// Makes an issue, a creation or a credential change safe to retry.
     RequestId, IDENTIFIER_MAX
 );
 identifier!(
@@ -93,6 +93,15 @@ identifier!(
 identifier!(
     /// What the caller read as the user's credential version: compared, never interpreted.
     CredentialVersion, IDENTIFIER_MAX
+);
+
+identifier!(
+    /// What a user calls an API key.
+    KeyName, IDENTIFIER_MAX
+);
+identifier!(
+    /// An API key's public name: its first characters.
+    KeyPrefix, IDENTIFIER_MAX
 );
 
 impl Jti {

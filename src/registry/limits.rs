@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::identifiers::Purpose;
-use crate::config::{Config, GenericTokenPolicy};
+use crate::config::{AuthTokenModel, Config, GenericTokenPolicy};
 
 /// Limits and windows, as configured.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Limits {
     pub max_sessions_per_user: u32,
     /// Whether users must be created before anything of theirs.
     pub require_known_users: bool,
+    /// What API keys are made as.
+    pub auth_token_model: AuthTokenModel,
     default_policy: GenericTokenPolicy,
     policies: BTreeMap<String, GenericTokenPolicy>,
 }
@@ -48,6 +50,7 @@ impl From<&Config> for Limits {
             retry_window: config.retry_window,
             max_sessions_per_user: config.max_sessions_per_user,
             require_known_users: config.require_known_users,
+            auth_token_model: config.auth_tokens.model,
             default_policy: config.generic_tokens,
             policies: config
                 .purposes

@@ -3,6 +3,7 @@
 //! Nothing here knows of gRPC or SQL, reads a clock or draws a random number of its own: times come with the rows (the
 //! database's clock) and randomness is a parameter, so every rule can be tried with made-up rows.
 
+pub mod auth_token;
 pub mod fields;
 pub mod generic_token;
 pub mod identifiers;
@@ -14,10 +15,12 @@ pub mod secrets;
 pub mod session;
 pub mod user;
 
+pub use auth_token::AuthToken;
 pub use fields::{Fields, Violation};
 pub use generic_token::GenericToken;
 pub use identifiers::{
-    Challenge, ConsumptionId, CredentialVersion, Jti, Purpose, RequestId, SessionName, UserId,
+    Challenge, ConsumptionId, CredentialVersion, Jti, KeyName, KeyPrefix, Purpose, RequestId, SessionName,
+    UserId,
 };
 pub use limits::Limits;
 pub use refusal::{Failure, Refusal};

@@ -15,8 +15,12 @@ pub enum Refusal {
     UserNotFound,
     /// No such one-time token, or a wrong guess.
     TokenNotFound,
+    /// No such API key.
+    AuthTokenNotFound,
     /// The session exists with another jti.
     SessionExists,
+    /// The user has an API key already.
+    AuthTokenExists,
     /// A jti that may no longer be presented; the session is revoked.
     TokenReplayed,
     /// The session is switched off.

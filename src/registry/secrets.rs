@@ -171,6 +171,19 @@ impl ServerKeys {
             .collect()
     }
 
+    /// The bytes that an API key is made of whose creation carried this request id, one a server key, the current
+    /// one's first.
+    #[must_use]
+    pub fn derive_key_seeds(&self, user_id: &UserId, request_id: &RequestId) -> Vec<[u8; 32]> {
+        let parts = [user_id.as_str(), request_id.as_str()];
+        let seed = |key| {
+            let mut seed = [0; 32];
+            seed.copy_from_slice(&Self::mac(key, "API key", &parts));
+            seed
+        };
+        self.current_first.iter().map(seed).collect()
+    }
+
     /// Seals a text that comes back through a caller: only what this registry sealed for the same use opens again.
     #[must_use]
     pub fn seal(&self, use_: &[&str], text: &str) -> String {

@@ -22,4 +22,6 @@ pub struct Counts {
     pub sessions: i64,
     /// One-time tokens.
     pub generic_tokens: i64,
+    /// API keys.
+    pub auth_tokens: i64,
 }

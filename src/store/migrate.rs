@@ -16,11 +16,14 @@ struct Migration {
 }
 
 /// Every step that this binary knows. A step that was released is never edited: a new one is added.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "0001_registry",
-    sql: include_str!("../../migrations/0001_registry.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "0001_registry", sql: include_str!("../../migrations/0001_registry.sql") },
+    Migration {
+        version: 2,
+        name: "0002_auth_tokens",
+        sql: include_str!("../../migrations/0002_auth_tokens.sql"),
+    },
+];
 
 /// Which schema was found, and which is there now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +107,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<Migrated, StoreError>
 /// from end to end for each set, and goes on with that plan while it grows, until autovacuum looks at it a minute later.
 /// Told nothing, it expects a few pages and takes the index.
 async fn analyze(transaction: &Transaction<'_>) -> Result<(), StoreError> {
-    for table in ["users", "sessions", "generic_state", "generic_tokens"] {
+    for table in ["users", "sessions", "generic_state", "generic_tokens", "auth_tokens"] {
         let filled = transaction.query_one(&format!("select exists (select from {table})"), &[]).await?;
         if filled.try_get(0)? {
             transaction.batch_execute(&format!("analyze {table}")).await?;

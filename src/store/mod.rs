@@ -3,6 +3,8 @@
 //! One Rust file a table, one `.sql` file a statement under `statements/`. The rules are the domain's
 //! ([`crate::registry`]); what is decided here is how a rule becomes one conditional write that holds under races.
 
+mod auth_token_sets;
+mod auth_tokens;
 mod call;
 mod connection;
 mod error;
@@ -19,6 +21,7 @@ mod sessions;
 mod startup;
 mod statements;
 mod users;
+mod uses;
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,6 +30,7 @@ use crate::registry::secrets::ServerKeys;
 use crate::registry::{Failure, Limits};
 use crate::telemetry::Metrics;
 
+use auth_token_sets::AuthTokenLanes;
 pub use call::Call;
 use connection::{Connection, StatementError};
 pub use error::StoreError;
@@ -39,6 +43,7 @@ pub use sessions::{ListedSessions, SessionQuery};
 pub use startup::migrate;
 pub use statements::{ALL as STATEMENTS, Statement};
 pub use users::CredentialChange;
+use uses::Uses;
 
 /// The registry's rows. Replicas share nothing but the database.
 pub struct Store {
@@ -46,6 +51,8 @@ pub struct Store {
     limits: Arc<Limits>,
     sessions: SessionLanes,
     generic_tokens: GenericTokenLanes,
+    auth_tokens: AuthTokenLanes,
+    uses: Uses,
     /// Known once the database is reached and its schema is right; until then nothing is answered.
     keys: OnceLock<ServerKeys>,
 }
@@ -74,6 +81,8 @@ impl Store {
         Ok(Self {
             sessions: SessionLanes::new(&pool, &limits, config.gathering, metrics),
             generic_tokens: GenericTokenLanes::new(&pool, &limits, config.gathering, metrics),
+            auth_tokens: AuthTokenLanes::new(&pool, config.gathering, metrics),
+            uses: Uses::default(),
             pool,
             limits,
             keys: OnceLock::new(),

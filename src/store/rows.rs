@@ -9,6 +9,8 @@ use tokio_postgres::types::{FromSql, ToSql};
 use super::StatementError;
 use super::connection::Params;
 use crate::client_info::ClientInfo;
+use crate::config::AuthTokenModel;
+use crate::registry::auth_token::{AuthToken, KeyLife, Presented};
 use crate::registry::generic_token::Window;
 use crate::registry::session::Life;
 use crate::registry::{GenericToken, RevocationReason, Session, User};
@@ -273,6 +275,39 @@ pub(super) fn generic_token(row: &Row) -> Result<GenericToken, StatementError> {
 pub(super) fn window(row: &Row, first: usize) -> Result<Window, StatementError> {
     let mut c = Columns::from(row, first);
     Ok(Window { attempts: c.next()?, started: c.next()?, as_of: c.next()? })
+}
+
+/// Read by [`auth_token`].
+pub(super) const AUTH_TOKEN: &str = "\
+  t.id, t.user_id, t.prefix, t.is_drf, t.name, t.created, t.last_used, t.expires, t.revoked_at is not null as revoked,
+  u.active, clock_timestamp() as as_of";
+
+/// How many columns [`AUTH_TOKEN`] has.
+pub(super) const AUTH_TOKEN_WIDTH: usize = 11;
+
+/// An API key that begins at the first column.
+pub(super) fn auth_token(row: &Row) -> Result<AuthToken, StatementError> {
+    let mut c = Columns::from(row, 0);
+    let (id, user_id, prefix) = (c.next()?, c.next()?, c.next()?);
+    let model = if c.next()? { AuthTokenModel::Drf } else { AuthTokenModel::Prefixed };
+    let (name, created, last_used) = (c.next()?, c.next()?, c.next()?);
+    Ok(AuthToken { id, user_id, prefix, model, name, created, last_used, life: key_life(&mut c)? })
+}
+
+/// Read by [`presented`].
+pub(super) const PRESENTED: &str = "\
+  t.user_id, t.name, t.created, t.last_used, t.expires, t.revoked_at is not null as revoked, u.active,
+  clock_timestamp() as as_of";
+
+/// A key that was presented, beginning at a column.
+pub(super) fn presented(row: &Row, first: usize) -> Result<Presented, StatementError> {
+    let mut c = Columns::from(row, first);
+    let (user_id, name, created, last_used) = (c.next()?, c.next()?, c.next()?, c.next()?);
+    Ok(Presented { user_id, name, created, last_used, life: key_life(&mut c)? })
+}
+
+fn key_life(c: &mut Columns<'_>) -> Result<KeyLife, StatementError> {
+    Ok(KeyLife { expires: c.next()?, revoked: c.next()?, user_active: c.next()?, as_of: c.next()? })
 }
 
 /// Read by [`user`].

@@ -19,6 +19,8 @@ const PHRASES: &[(&str, &str)] = &[
     ("{rotates}", include_str!("statements/phrases/rotates.sql")),
     ("{session}", rows::SESSION),
     ("{generic}", rows::GENERIC_TOKEN),
+    ("{auth}", rows::AUTH_TOKEN),
+    ("{presented}", rows::PRESENTED),
     ("{user}", rows::USER),
     ("{user_active}", rows::USER_ACTIVE_OF_SESSION),
     ("{client_columns}", rows::CLIENT_COLUMNS),
@@ -42,6 +44,7 @@ const PHRASES: &[(&str, &str)] = &[
          + greatest(make_interval(secs => $6), least(s.rotation_grace, make_interval(secs => $5))) \
          > greatest(s.created, statement_timestamp()), false)",
     ),
+    ("{valid}", "(t.revoked_at is null and (t.expires is null or t.expires > clock_timestamp()))"),
     ("{unspent}", "(t.consumed_at is null and t.revoked_at is null and t.expires > clock_timestamp())"),
     (
         "{claimable}",
@@ -94,6 +97,7 @@ statements! {
     USER_GET_WITH_COUNTS = "user/get_with_counts.sql";
     USER_LOCK_SHARED = "user/lock_shared.sql";
     USER_LOCK = "user/lock.sql";
+    USER_LOCK_FOR_KEY = "user/lock_for_key.sql";
     USER_LOCK_FOR_DELETE = "user/lock_for_delete.sql";
     USER_SET_ACTIVE = "user/set_active.sql";
     USER_MOVE_CREDENTIAL_VERSION = "user/move_credential_version.sql";
@@ -120,5 +124,17 @@ statements! {
     GENERIC_REVOKE_ALL = "generic/revoke_all.sql";
     GENERIC_DELETE_STATE = "generic/delete_state.sql";
     GENERIC_DELETE_ALL = "generic/delete_all.sql";
+    AUTH_FIND = "auth/find.sql";
+    AUTH_FIND_SET = "auth/find_set.sql";
+    AUTH_FIND_REQUEST = "auth/find_request.sql";
+    AUTH_FIND_OBSTACLES = "auth/find_obstacles.sql";
+    AUTH_REPLACE = "auth/replace.sql";
+    AUTH_INSERT = "auth/insert.sql";
+    AUTH_GET = "auth/get.sql";
+    AUTH_LIST = "auth/list.sql";
+    AUTH_DELETE = "auth/delete.sql";
+    AUTH_DELETE_ALL = "auth/delete_all.sql";
+    AUTH_REVOKE_ALL = "auth/revoke_all.sql";
+    AUTH_NOTE_USES = "auth/note_uses.sql";
     SERVER_KEY = "server_key.sql";
 }

@@ -1,12 +1,14 @@
 //! Users: made known, suspended, their credentials changed, deleted.
 
+use tokio_postgres::Row;
+
 use super::connection::{Connection, Done, StatementError, Step, begin_bulk};
-use super::rows::{USER_WIDTH, user};
+use super::rows::{Columns, USER_WIDTH, user};
 use super::statements::{
-    GENERIC_DELETE_ALL, GENERIC_DELETE_STATE, GENERIC_REVOKE_ALL, SESSION_DELETE_ALL, SESSION_REVOKE_ALL,
-    USER_CREATE, USER_DELETE, USER_FIND_CREDENTIAL_CHANGE, USER_FORGET_CREDENTIAL_CHANGES, USER_GET,
-    USER_GET_WITH_COUNTS, USER_LOCK_FOR_DELETE, USER_MOVE_CREDENTIAL_VERSION, USER_RECORD_CREDENTIAL_CHANGE,
-    USER_SET_ACTIVE,
+    AUTH_DELETE_ALL, AUTH_REVOKE_ALL, GENERIC_DELETE_ALL, GENERIC_DELETE_STATE, GENERIC_REVOKE_ALL,
+    SESSION_DELETE_ALL, SESSION_REVOKE_ALL, USER_CREATE, USER_DELETE, USER_FIND_CREDENTIAL_CHANGE,
+    USER_FORGET_CREDENTIAL_CHANGES, USER_GET, USER_GET_WITH_COUNTS, USER_LOCK_FOR_DELETE,
+    USER_MOVE_CREDENTIAL_VERSION, USER_RECORD_CREDENTIAL_CHANGE, USER_SET_ACTIVE,
 };
 use super::{Call, Effect, Store};
 use crate::registry::RevocationReason;
@@ -21,6 +23,8 @@ pub struct CredentialChange {
     pub except_session: Option<SessionName>,
     /// One-time tokens of these purposes stay.
     pub keep_purposes: Vec<Purpose>,
+    /// API keys stay.
+    pub keep_auth_tokens: bool,
     /// Makes it safe to retry.
     pub request_id: Option<RequestId>,
 }
@@ -50,14 +54,13 @@ impl Store {
         self.run(call, Effect::Reads, |c| async move {
             let row = c.row(&USER_GET_WITH_COUNTS, &[&user_id]).await?;
             let row = row.ok_or(Refusal::UserNotFound)?;
-            let live =
-                Counts { sessions: row.try_get(USER_WIDTH)?, generic_tokens: row.try_get(USER_WIDTH + 1)? };
-            Ok((user(&row)?, live))
+            Ok((user(&row)?, counts_from(&row, USER_WIDTH)?))
         })
         .await
     }
 
-    /// Suspends a user, which ends everything of theirs that is live, or ends the suspension.
+    /// Suspends a user, which ends all sessions and one-time tokens of theirs that are live, or ends the suspension.
+    /// API keys are only suspended with their user.
     ///
     /// # Errors
     /// Only of the database.
@@ -89,7 +92,11 @@ impl Store {
                 )
                 .await?;
             let row = set.into_row().ok_or(StatementError::TurnedAway)?;
-            let revoked = Counts { sessions: sessions.affected, generic_tokens: generic_tokens.affected };
+            let revoked = Counts {
+                sessions: sessions.affected,
+                generic_tokens: generic_tokens.affected,
+                auth_tokens: 0,
+            };
             Ok((user(&row)?, revoked))
         })
         .await
@@ -139,12 +146,12 @@ impl Store {
         let reason = RevocationReason::CredentialChange.number();
         let sessions: Step<'_> = (&SESSION_REVOKE_ALL, &[&user_id, &except, &reason]);
         let generic_tokens: Step<'_> = (&GENERIC_REVOKE_ALL, &[&user_id, &all, &keep]);
+        let auth_tokens: Step<'_> = (&AUTH_REVOKE_ALL, &[&user_id, &change.keep_auth_tokens]);
         let Some(request_id) = request_id else {
-            let [sessions, generic_tokens] = c.commit([sessions, generic_tokens]).await?;
-            return Ok((user, counts(&sessions, &generic_tokens)));
+            let revoked = c.commit([sessions, generic_tokens, auth_tokens]).await?;
+            return Ok((user, counts(&revoked)));
         };
-        let [sessions, generic_tokens] = c.proceed([sessions, generic_tokens]).await?;
-        let revoked = counts(&sessions, &generic_tokens);
+        let revoked = counts(&c.proceed([sessions, generic_tokens, auth_tokens]).await?);
         c.commit([
             (&USER_FORGET_CREDENTIAL_CHANGES, &[&user_id]),
             (
@@ -155,6 +162,7 @@ impl Store {
                     &user.credential_version,
                     &revoked.sessions,
                     &revoked.generic_tokens,
+                    &revoked.auth_tokens,
                 ],
             ),
         ])
@@ -171,7 +179,7 @@ impl Store {
         let _place = self.pool.bulk_place(call).await?;
         self.run(call, Effect::Writes, |c| async move {
             // Children go first, so that they can be counted.
-            let [_, _, generic_tokens, sessions, _] = c
+            let [_, _, generic_tokens, sessions, auth_tokens, _] = c
                 .transaction(
                     &begin_bulk(self.pool.bulk_timeout()),
                     [
@@ -179,28 +187,34 @@ impl Store {
                         (&GENERIC_DELETE_STATE, &[&user_id]),
                         (&GENERIC_DELETE_ALL, &[&user_id]),
                         (&SESSION_DELETE_ALL, &[&user_id]),
+                        (&AUTH_DELETE_ALL, &[&user_id]),
                         (&USER_DELETE, &[&user_id]),
                     ],
                 )
                 .await?;
-            Ok(counts(&sessions, &generic_tokens))
+            Ok(counts(&[sessions, generic_tokens, auth_tokens]))
         })
         .await
     }
 }
 
-fn counts(sessions: &Done, generic_tokens: &Done) -> Counts {
-    Counts { sessions: sessions.affected, generic_tokens: generic_tokens.affected }
+fn counts([sessions, generic_tokens, auth_tokens]: &[Done; 3]) -> Counts {
+    Counts {
+        sessions: sessions.affected,
+        generic_tokens: generic_tokens.affected,
+        auth_tokens: auth_tokens.affected,
+    }
+}
+
+/// Counts that begin at a column.
+fn counts_from(row: &Row, first: usize) -> Result<Counts, StatementError> {
+    let mut c = Columns::from(row, first);
+    Ok(Counts { sessions: c.next()?, generic_tokens: c.next()?, auth_tokens: c.next()? })
 }
 
 /// What an earlier copy of a credential change was answered.
-async fn answered_before(
-    c: &Connection,
-    user_id: &str,
-    row: &tokio_postgres::Row,
-) -> Result<(User, Counts), StatementError> {
+async fn answered_before(c: &Connection, user_id: &str, row: &Row) -> Result<(User, Counts), StatementError> {
     let known = c.row(&USER_GET, &[&user_id]).await?.ok_or(StatementError::TurnedAway)?;
     let user = User { credential_version: row.try_get(0)?, ..user(&known)? };
-    let revoked = Counts { sessions: row.try_get(1)?, generic_tokens: row.try_get(2)? };
-    Ok((user, revoked))
+    Ok((user, counts_from(row, 1)?))
 }

@@ -47,7 +47,7 @@ impl Default for Metrics {
         let revoked = Family::<[Label; 2], Counter>::default();
         registry.register(
             "token_registry_revoked",
-            "Live sessions and one-time tokens that were ended before their time, by kind and reason",
+            "Live sessions, one-time tokens and API keys that were ended before their time, by kind and reason",
             revoked.clone(),
         );
         let user_agents = Family::<[Label; 1], Counter>::default();
@@ -93,6 +93,7 @@ impl Metrics {
     pub fn all_revoked(&self, reason: RevocationReason, counts: &Counts) {
         self.sessions_revoked(reason, counts.sessions);
         self.generic_tokens_revoked(reason, counts.generic_tokens);
+        self.revoked("auth_token", reason.name(), counts.auth_tokens);
     }
 
     fn revoked(&self, kind: &'static str, reason: &'static str, count: i64) {

@@ -3,6 +3,7 @@
 //! Every race has several rounds, each with users of its own, by several channels to two replicas on one database.
 //! `TOKEN_REGISTRY_TEST_ROUNDS` says how many rounds: few by default, a hundred to be sure.
 
+mod auth_tokens;
 mod codes;
 mod enders;
 mod history;

@@ -3,6 +3,7 @@
 // Each capability uses its part of it.
 #![allow(dead_code)]
 
+pub mod keys;
 pub mod load;
 pub mod one_time;
 pub mod people;
@@ -17,6 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use token_registry::config::Config;
+use token_registry::proto::auth_token_service_client::AuthTokenServiceClient;
 use token_registry::proto::generic_token_service_client::GenericTokenServiceClient;
 use token_registry::proto::user_service_client::UserServiceClient;
 use token_registry::proto::whitelist_service_client::WhitelistServiceClient;
@@ -42,6 +44,7 @@ pub struct Registry {
     /// Its clients.
     pub whitelist: WhitelistServiceClient<Channel>,
     pub generic: GenericTokenServiceClient<Channel>,
+    pub auth: AuthTokenServiceClient<Channel>,
     pub users: UserServiceClient<Channel>,
     /// Its database's URL.
     pub database_url: String,
@@ -109,6 +112,7 @@ impl Registry {
             address,
             whitelist: WhitelistServiceClient::new(channel.clone()),
             generic: GenericTokenServiceClient::new(channel.clone()),
+            auth: AuthTokenServiceClient::new(channel.clone()),
             users: UserServiceClient::new(channel),
             database_url: database_url.to_owned(),
             stop: None,

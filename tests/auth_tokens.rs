@@ -1,0 +1,5 @@
+//! API keys, of both models: made, asked about, ended.
+
+mod authenticating;
+mod creating;
+mod ending;
