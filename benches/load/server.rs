@@ -29,9 +29,16 @@ pub struct Ready {
     pub gathered: bool,
 }
 
+/// As many as a server that ships has, or as `TOKIO_WORKER_THREADS` says, to compare.
+fn threads() -> usize {
+    let told = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|told| told.parse().ok());
+    told.unwrap_or_else(server::worker_threads)
+}
+
 /// Serves until standard input ends, that is until the bench lets go of it or is gone.
 pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build()?;
     runtime.block_on(async {
         let mut config = configuration(database_url);
         config.gathering = !ungathered;

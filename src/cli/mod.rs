@@ -35,7 +35,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use self::configuration::ConfigCommand;
 use self::failure::{Failure, USAGE};
 use crate::config::{self, Config, Flags};
-use crate::telemetry;
+use crate::{server, telemetry};
 
 const LONG_ABOUT: &str = "\
 A gRPC server that keeps refresh-token whitelists and one-time tokens in PostgreSQL.
@@ -136,7 +136,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match cli.command {
-        Command::Serve { flags } => in_runtime(serve::serve(&flags)),
+        Command::Serve { flags } => serve::serve(&flags),
         Command::Dev { data, flags } => in_runtime(dev::dev(data, &flags)),
         Command::Migrate { flags } => in_runtime(migrate::migrate(&flags)),
         Command::Config { command } => configuration::run(&command),
@@ -159,7 +159,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    in_runtime_of(None, work)
+}
+
+fn in_runtime_of(
+    threads: Option<usize>,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.unwrap_or_else(server::worker_threads))
         .enable_all()
         .build()
         .map_err(|error| Failure::Running(format!("can't start threads: {error}")))?;

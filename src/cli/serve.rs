@@ -3,14 +3,18 @@
 use super::failure::{Failure, with_causes};
 use super::listen::listen;
 use super::signals::shutdown_signal;
-use super::start_logs;
+use super::{in_runtime_of, start_logs};
 use crate::config::{Config, Flags};
 use crate::server;
 
-pub(super) async fn serve(flags: &Flags) -> Result<(), Failure> {
+pub(super) fn serve(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     config.database_url()?;
     start_logs(&config);
+    in_runtime_of(config.worker_threads, run(config))
+}
+
+async fn run(config: Config) -> Result<(), Failure> {
     let shutdown = shutdown_signal()?;
     let (listener, address) = listen(config.listen).await?;
     tracing::info!(%address, "listening");

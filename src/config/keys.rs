@@ -61,6 +61,8 @@ pub(super) static SECTIONS: &[Section] = &[
             "Address and port of the gRPC server; 0.0.0.0:50051 opens it to the network"),
         key("metrics_listen", Kind::Address, None,
             "Address and port where Prometheus may ask for /metrics, such as 127.0.0.1:9464; nowhere when not set"),
+        key("worker_threads", count(1024), None,
+            "Threads that carry out calls; half of the processors when not set"),
         key("default_deadline", duration(MILLISECOND, HOUR), Some("10s"),
             "Deadline of calls that bring none"),
         key("shutdown_timeout", duration(Duration::ZERO, HOUR), Some("30s"),

@@ -53,6 +53,9 @@ pub struct Config {
     /// Address and port where Prometheus may ask for metrics, by plain HTTP. Nowhere by default; keep it off networks
     /// that callers reach. Port 0 takes a free one.
     pub metrics_listen: Option<SocketAddr>,
+    /// Threads that carry out calls. By default half of the processors: the kernel's part of the network and, on the same
+    /// machine, PostgreSQL need the rest, and fewer threads wait less for each other (measured: `docs/speed.md`).
+    pub worker_threads: Option<usize>,
     /// Deadline of calls that bring none (`grpc-timeout`): no call waits for ever.
     pub default_deadline: Duration,
     /// How long calls under way may take to end after SIGTERM. Keep it below the supervisor's own patience

@@ -124,6 +124,7 @@ mod tests {
         let values = [
             ("listen", "[::1]:1"),
             ("metrics_listen", "127.0.0.1:2"),
+            ("worker_threads", "3"),
             ("default_deadline", "1s"),
             ("shutdown_timeout", "0s"),
             ("database_url", "postgres://ada:(hidden1)@db:1/x"),
