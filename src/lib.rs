@@ -9,6 +9,7 @@
 //! | [`grpc`] | one file a service: message in, domain call, message out |
 //! | [`registry`] | the domain: types, states and rules, without gRPC or SQL |
 //! | [`store`] | PostgreSQL: the pool, the schema, every statement |
+//! | [`import`] | rows of another system, brought over while it runs |
 //! | [`client_info`] | user agents and addresses |
 //! | `embedded` | the zero-install development database (feature `embedded`) |
 //! | [`telemetry`] | logs and metrics |
@@ -20,6 +21,7 @@ pub mod config;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod grpc;
+pub mod import;
 pub mod proto;
 pub mod registry;
 pub mod server;

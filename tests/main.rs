@@ -18,6 +18,7 @@ mod embedded;
 mod errors;
 mod faults;
 mod gathering;
+mod import;
 mod listing;
 mod metrics;
 mod one_time_tokens;

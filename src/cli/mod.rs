@@ -15,6 +15,7 @@ mod confirm;
 mod dev;
 mod failure;
 mod generic;
+mod import;
 mod listen;
 mod migrate;
 mod output;
@@ -34,6 +35,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::configuration::ConfigCommand;
 use self::failure::{Failure, USAGE};
+use self::import::ImportCommand;
 use crate::config::{self, Config, Flags};
 use crate::{server, telemetry};
 
@@ -106,6 +108,11 @@ enum Command {
         #[command(flatten)]
         flags: Box<Flags>,
     },
+    #[command(about = "Bring another system's users, sessions and tokens into the registry")]
+    Import {
+        #[command(subcommand)]
+        command: ImportCommand,
+    },
     #[command(about = "Check or print the configuration")]
     Config {
         #[command(subcommand)]
@@ -139,6 +146,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve { flags } => serve::serve(&flags),
         Command::Dev { data, flags } => in_runtime(dev::dev(data, &flags)),
         Command::Migrate { flags } => in_runtime(migrate::migrate(&flags)),
+        Command::Import { command } => import::run(command),
         Command::Config { command } => configuration::run(&command),
         Command::User(user) => in_runtime(user::run(user)),
         Command::Session(session) => in_runtime(session::run(session)),

@@ -24,8 +24,11 @@ const FOREIGN_DATABASE_PARAMETERS: &[&str] = &[
     "schema",
 ];
 
-/// What is wrong with a connection string, without a piece of it.
-pub(super) fn check(url: &SecretString) -> Result<(), String> {
+/// Whether a text is a connection string that the registry can use.
+///
+/// # Errors
+/// What is wrong with it, without a piece of it.
+pub fn check(url: &SecretString) -> Result<(), String> {
     let url = url.expose_secret();
     let config: tokio_postgres::Config = url.parse().map_err(|_| {
         let foreign = FOREIGN_DATABASE_PARAMETERS
@@ -56,7 +59,8 @@ pub(super) fn check(url: &SecretString) -> Result<(), String> {
 }
 
 /// The address with `(hidden)` for the password. Made from what the driver understood rather than by cutting the text: a password may look like anything.
-pub(super) fn hiding_password(url: &SecretString) -> String {
+#[must_use]
+pub fn hiding_password(url: &SecretString) -> String {
     let Ok(config) = url.expose_secret().parse::<tokio_postgres::Config>() else {
         return HIDDEN.to_owned();
     };

@@ -37,6 +37,7 @@ use figment::{Figment, Profile, Provider as _};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub use self::database_url::{check as check_database_url, hiding_password};
 pub use self::error::{ConfigError, Problem};
 pub use self::flags::Flags;
 pub use self::policy::{GenericTokenPolicy, PurposePolicy};

@@ -111,6 +111,11 @@ impl Connection {
         Ok(self.object.batch_execute("select 1").await?)
     }
 
+    /// Runs commands that answer nothing, outside of any transaction.
+    pub(super) async fn command(&self, sql: &str) -> Result<(), StatementError> {
+        Ok(self.object.batch_execute(sql).await?)
+    }
+
     /// Runs one statement.
     pub(super) async fn run(
         &self,

@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "0002_auth_tokens",
         sql: include_str!("../../migrations/0002_auth_tokens.sql"),
     },
+    Migration { version: 3, name: "0003_imports", sql: include_str!("../../migrations/0003_imports.sql") },
 ];
 
 /// Which schema was found, and which is there now.

@@ -137,4 +137,25 @@ statements! {
     AUTH_REVOKE_ALL = "auth/revoke_all.sql";
     AUTH_NOTE_USES = "auth/note_uses.sql";
     SERVER_KEY = "server_key.sql";
+    IMPORT_CREATE_USERS = "import/create_users.sql";
+    IMPORT_USERS = "import/users.sql";
+    IMPORT_SET_USERS_ACTIVE = "import/set_users_active.sql";
+    IMPORT_REVOKE_SESSIONS_OF = "import/revoke_sessions_of.sql";
+    IMPORT_REVOKE_GENERIC_OF = "import/revoke_generic_of.sql";
+    IMPORT_SEE_USERS = "import/see_users.sql";
+    IMPORT_SEEN_SESSIONS = "import/seen_sessions.sql";
+    IMPORT_SESSIONS = "import/sessions.sql";
+    IMPORT_ADD_SESSIONS = "import/add_sessions.sql";
+    IMPORT_MOVE_SESSIONS = "import/move_sessions.sql";
+    IMPORT_SEE_SESSIONS = "import/see_sessions.sql";
+    IMPORT_SEEN_GENERIC = "import/seen_generic.sql";
+    IMPORT_LOCK_STATES = "import/lock_states.sql";
+    IMPORT_ADD_GENERIC = "import/add_generic.sql";
+    IMPORT_KNOWN_USERS = "import/known_users.sql";
+    IMPORT_KNOWN_SESSIONS = "import/known_sessions.sql";
+    IMPORT_KNOWN_GENERIC = "import/known_generic.sql";
+    IMPORT_END_SESSIONS = "import/end_sessions.sql";
+    IMPORT_END_GENERIC = "import/end_generic.sql";
+    IMPORT_FORGET_USER = "import/forget_user.sql";
+    IMPORT_LOCK = "import/lock.sql";
 }

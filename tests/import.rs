@@ -1,0 +1,9 @@
+//! Moving a Django system over: what `import django` brings, what it leaves alone, and what it says of the rest.
+
+mod broken;
+mod django;
+mod following;
+mod living;
+mod sample;
+mod shapes;
+mod tokens;
