@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::Registry;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn python_go_node_java_and_grpcurl_log_in_rotate_and_read_why_a_replay_is_refused() {
+async fn python_go_node_java_grpcurl_and_django_log_in_rotate_and_read_why_a_replay_is_refused() {
     let registry = Registry::start().await;
     let address = registry.address.to_string();
     let output = tokio::task::spawn_blocking(move || {
