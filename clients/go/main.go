@@ -54,7 +54,10 @@ func run(ctx context.Context, address string) error {
 		return err
 	}
 	defer conn.Close()
-	return walk(ctx, pb.NewUserServiceClient(conn), pb.NewWhitelistServiceClient(conn), pb.NewGenericTokenServiceClient(conn))
+	if err := walk(ctx, pb.NewUserServiceClient(conn), pb.NewWhitelistServiceClient(conn), pb.NewGenericTokenServiceClient(conn)); err != nil {
+		return err
+	}
+	return tryItAll(ctx, address)
 }
 
 // withDeadline gives every call its own deadline.

@@ -10,6 +10,7 @@ import { isDeepStrictEqual } from 'node:util';
 import grpc from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';
 
+import { tryItAll } from './cookbook.js';
 import { detail } from './error_details.js';
 
 const DEADLINE_MS = 5_000; // every call has a deadline
@@ -179,6 +180,7 @@ const services = {
 };
 try {
   await walk(services);
+  await tryItAll(v1, address);
   console.log('node: ok');
 } catch (error) {
   console.error(`node: ${address}: ${error.message}`);

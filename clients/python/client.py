@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
+import cookbook
 import stubs  # noqa: F401  (makes the tokenregistry modules importable)
 from tokenregistry.v1 import (
     generic_token_pb2 as generic,
@@ -208,6 +209,7 @@ def main() -> int:
     try:
         with grpc.insecure_channel(address) as channel:
             walk(channel)
+        cookbook.try_it_all(address)
     except Mismatch as mismatch:
         print(f"python: {mismatch}", file=sys.stderr)
         return 1

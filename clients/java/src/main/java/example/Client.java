@@ -17,6 +17,7 @@ import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
+import java.io.IOException;
 import java.security.SecureRandom;
 import java.time.Instant;
 import java.util.Base64;
@@ -67,7 +68,7 @@ public final class Client {
     oneTime = GenericTokenServiceGrpc.newBlockingStub(channel);
   }
 
-  public static void main(String[] args) throws InterruptedException {
+  public static void main(String[] args) throws IOException, InterruptedException {
     String address = args.length > 0 ? args[0] : "127.0.0.1:50051";
     ManagedChannel channel =
         Grpc.newChannelBuilder(address, InsecureChannelCredentials.create())
@@ -75,8 +76,9 @@ public final class Client {
             .build();
     try {
       new Client(channel).walk();
+      Cookbook.tryItAll(address);
       System.out.println("java: ok");
-    } catch (Mismatch | StatusRuntimeException e) {
+    } catch (Mismatch | Cookbook.LoginRequired | Cookbook.TryLater | StatusRuntimeException e) {
       System.err.println("java: " + address + ": " + e.getMessage());
       System.exit(1);
     } finally {
@@ -265,7 +267,7 @@ public final class Client {
   }
 
   /** The first detail of that kind that the status carries. */
-  private static <T extends Message> Optional<T> detail(StatusRuntimeException e, Class<T> kind) {
+  static <T extends Message> Optional<T> detail(StatusRuntimeException e, Class<T> kind) {
     com.google.rpc.Status status = StatusProto.fromThrowable(e);
     if (status == null) {
       return Optional.empty();
@@ -282,7 +284,7 @@ public final class Client {
     return Optional.empty();
   }
 
-  private static void expect(String what, Object got, Object want) {
+  static void expect(String what, Object got, Object want) {
     if (!Objects.equals(got, want)) {
       throw new Mismatch(what + ": got " + got + ", want " + want);
     }
@@ -304,7 +306,7 @@ public final class Client {
         token.getState().name().replace("TOKEN_STATE_", ""));
   }
 
-  private static String newId() {
+  static String newId() {
     byte[] bits = new byte[16];
     RANDOM.nextBytes(bits);
     return Base64.getUrlEncoder().withoutPadding().encodeToString(bits);
@@ -320,7 +322,7 @@ public final class Client {
   }
 
   /** The registry answered something else than its contract says. */
-  private static final class Mismatch extends RuntimeException {
+  static final class Mismatch extends RuntimeException {
     Mismatch(String message) {
       super(message);
     }
