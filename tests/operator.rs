@@ -1,6 +1,7 @@
 //! The commands that an operator gives to a running registry: the real binary against a real server.
 
 use serde_json::{Value, json};
+use token_registry::config::AuthTokenModel;
 use token_registry::proto::{
     AddRefreshTokenRequest, ClientInfo, RevocationReason, RevokeSessionRequest, TokenState,
 };
@@ -227,6 +228,52 @@ async fn one_time_tokens_are_listed_and_revoked() {
     assert_eq!(told(&registry, "generic revoke ada --all --yes"), "revoked: 2\n");
     assert_failed(&say(&registry, "generic revoke ada --yes"), 64, &["--purpose", "--all"]);
     assert_eq!(told(&registry, "generic list nobody"), "no one-time tokens\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_made_listed_and_removed() {
+    let registry = Registry::start_with(|config| config.auth_tokens.model = AuthTokenModel::Prefixed).await;
+    let made = json(&registry, "key create ada --name backup --lifetime 90d");
+    let key = made["key"].as_str().unwrap();
+    let prefix = made["auth_token"]["prefix"].as_str().unwrap();
+    assert!(key.starts_with(prefix) && made["auth_token"]["name"] == "backup", "{made}");
+    let text = told(&registry, "key create ada");
+    assert!(text.starts_with("key      trk_") && text.contains("expires  never"), "{text}");
+
+    let list = json(&registry, "key list ada");
+    assert_eq!((list["auth_tokens"].as_array().unwrap().len(), &list["more"]), (2, &json!(false)));
+    assert_eq!(list["auth_tokens"][1], made["auth_token"]);
+    assert_eq!(list["auth_tokens"][1]["last_used"], Value::Null);
+    let text = told(&registry, "key list ada");
+    let lines: Vec<_> = text.lines().map(cells).collect();
+    assert_eq!(lines[0], ["PREFIX", "NAME", "STATE", "CREATED", "EXPIRES", "LAST USED"]);
+    assert_eq!(lines[2][..3], [prefix, "backup", "active"], "{text}");
+    assert!(!text.contains(key), "{text}");
+    assert_eq!(json(&registry, "key list ada --limit 1")["more"], true);
+
+    // Replacing one and removing one are asked for.
+    let before = registry.contents().await;
+    assert_failed(&say(&registry, "key create ada --name backup --replace"), 64, &["ada", "--yes"]);
+    assert_failed(&say(&registry, &format!("key revoke ada {prefix}")), 64, &[prefix, "--yes"]);
+    assert_eq!(registry.contents().await, before);
+    json(&registry, "key create ada --name backup --replace --yes");
+    assert!(
+        told(&registry, "key list ada")
+            .lines()
+            .any(|line| line.starts_with(prefix) && line.contains("revoked"))
+    );
+    assert_eq!(told(&registry, &format!("key revoke ada {prefix} --yes")), "removed: 1\n");
+    assert_eq!(told(&registry, &format!("key revoke ada {prefix} --yes")), "there was no such key\n");
+    assert_failed(&say(&registry, "key create ada --lifetime 0s"), 64, &["lifetime"]);
+    assert_eq!(told(&registry, "key list nobody"), "no keys\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_one_key_of_a_user_no_prefix_is_needed() {
+    let registry = Registry::start().await;
+    told(&registry, "key create ada");
+    assert_failed(&say(&registry, "key create ada"), 1, &["key"]);
+    assert_eq!(json(&registry, "key revoke ada --yes"), json!({"deleted_count": 1}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::failure::{Failure, with_causes};
+use crate::proto::auth_token_service_client::AuthTokenServiceClient;
 use crate::proto::generic_token_service_client::GenericTokenServiceClient;
 use crate::proto::user_service_client::UserServiceClient;
 use crate::proto::whitelist_service_client::WhitelistServiceClient;
@@ -53,6 +54,10 @@ impl Client {
 
     pub(super) fn generic_tokens(&self) -> GenericTokenServiceClient<Channel> {
         GenericTokenServiceClient::new(self.channel.clone())
+    }
+
+    pub(super) fn auth_tokens(&self) -> AuthTokenServiceClient<Channel> {
+        AuthTokenServiceClient::new(self.channel.clone())
     }
 
     pub(super) fn users(&self) -> UserServiceClient<Channel> {

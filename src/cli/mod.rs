@@ -16,6 +16,7 @@ mod dev;
 mod failure;
 mod generic;
 mod import;
+mod key;
 mod listen;
 mod migrate;
 mod output;
@@ -124,6 +125,8 @@ enum Command {
     Session(session::Session),
     /// List and revoke a user's one-time tokens
     Generic(generic::Generic),
+    /// Make, list and remove a user's API keys
+    Key(key::Key),
     /// Print what the registry reads from a User-Agent header
     UserAgent(user_agent::UserAgent),
     /// Print a script that completes commands and flags in a shell
@@ -151,6 +154,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::User(user) => in_runtime(user::run(user)),
         Command::Session(session) => in_runtime(session::run(session)),
         Command::Generic(generic) => in_runtime(generic::run(generic)),
+        Command::Key(key) => in_runtime(key::run(key)),
         Command::UserAgent(user_agent) => {
             user_agent::run(&user_agent);
             Ok(())
