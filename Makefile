@@ -18,7 +18,7 @@ check: ## what CI checks besides: format, lints, .proto files, licences
 fmt: ## formats the code
 	cargo fmt
 
-clients: ## runs the example clients of five languages against ADDRESS (default 127.0.0.1:50051)
+clients: ## runs the example clients of five languages and Django against ADDRESS (default 127.0.0.1:50051)
 	clients/run-all $(ADDRESS)
 
 image: ## builds the container image

@@ -3,6 +3,7 @@
 mod broken;
 mod django;
 mod following;
+mod keys;
 mod living;
 mod sample;
 mod shapes;

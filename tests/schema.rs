@@ -163,7 +163,8 @@ async fn everything_of_a_user_goes_with_the_users_row() {
 
     let sql = registry.sql().await;
     let seen = "insert into imported_sessions values ('ada', 'laptop', 'one', true);
-        insert into imported_generic_tokens values ('ada', '1', 'reset', 1)";
+        insert into imported_generic_tokens values ('ada', '1', 'reset', 1);
+        insert into imported_auth_tokens values ('ada', '')";
     sql.batch_execute(seen).await.unwrap();
     // That an import has seen a user must outlive the user: the next import is not to bring them back.
     let with_users = "select table_name::text from information_schema.columns

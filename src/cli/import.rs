@@ -63,6 +63,9 @@ pub(super) struct DjangoArguments {
     /// What the names of the package's tables begin with
     #[arg(long, value_name = "TEXT", default_value = "jwt_allauth_", help_heading = "Import")]
     table_prefix: String,
+    /// The table of the keys of rest_framework.authtoken
+    #[arg(long, value_name = "NAME", default_value = "authtoken_token", help_heading = "Import")]
+    auth_table: String,
     /// The users' table, also as SCHEMA.NAME; by default the one that the refresh tokens' foreign key names
     #[arg(long, value_name = "NAME", help_heading = "Import")]
     user_table: Option<String>,
@@ -105,6 +108,7 @@ async fn django(arguments: DjangoArguments, flags: &Flags) -> Result<(), Failure
         names: Names {
             schema: arguments.schema,
             table_prefix: arguments.table_prefix,
+            auth_table: arguments.auth_table,
             user_table: arguments.user_table,
             columns: arguments.columns,
         },
@@ -125,13 +129,12 @@ async fn django(arguments: DjangoArguments, flags: &Flags) -> Result<(), Failure
             Ok(())
         }
         Err((_, error)) if error.is_of_the_command_line() => Err(Failure::Usage(error.to_string())),
-        Err((report, error)) => {
-            if report.users.read > 0 {
-                print(&format!("Broken off. Until then:\n\n{}", report.text()));
-            }
+        Err((report, error)) if report.users.read > 0 => {
+            print(&format!("Broken off. Until then:\n\n{}", report.text()));
             let again = "Users are brought whole; the same import again goes on where this one ended";
             Err(Failure::Running(format!("{}. {again}", with_causes(&error))))
         }
+        Err((_, error)) => Err(Failure::Running(with_causes(&error))),
     }
 }
 

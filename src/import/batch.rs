@@ -60,6 +60,19 @@ pub struct OldToken {
     pub client: ClientInfo,
 }
 
+/// A key of `rest_framework.authtoken` there. No `Debug`: it is a secret.
+#[derive(Clone)]
+pub struct OldKey {
+    /// Whose.
+    pub user_id: UserId,
+    /// What is kept of it.
+    pub digest: [u8; 32],
+    /// Its public name here.
+    pub prefix: String,
+    /// When it was made.
+    pub created: SystemTime,
+}
+
 /// Some users with all of theirs, or with a part of it if they have very much.
 #[derive(Default)]
 pub struct Batch {
@@ -69,13 +82,15 @@ pub struct Batch {
     pub sessions: Vec<OldSession>,
     /// Their one-time tokens.
     pub tokens: Vec<OldToken>,
+    /// Their API keys.
+    pub keys: Vec<OldKey>,
 }
 
 impl Batch {
     /// How many rows hang on the users.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.sessions.len() + self.tokens.len()
+        self.sessions.len() + self.tokens.len() + self.keys.len()
     }
 }
 
@@ -99,6 +114,8 @@ pub enum Fate {
     Kept(Kept),
     /// A one-time token whose value is here already.
     ValueIsHere,
+    /// An API key whose user has another one here.
+    OtherKeyIsHere,
 }
 
 /// What became of a batch, row by row in its order.
@@ -110,6 +127,8 @@ pub struct Fates {
     pub sessions: Vec<Fate>,
     /// Of the one-time tokens.
     pub tokens: Vec<Fate>,
+    /// Of the API keys.
+    pub keys: Vec<Fate>,
 }
 
 /// By which terms rows come.

@@ -17,13 +17,15 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use self::batch::{Batch, Fate, Fates, OldSession, OldToken, OldUser, Terms};
+use self::batch::{Batch, Fate, Fates, OldKey, OldSession, OldToken, OldUser, Terms};
 pub use self::error::ImportError;
 use self::report::Kind;
 pub use self::report::Report;
 use self::rules::Lifetimes;
 use self::source::{COMMON, Page, Source, common, next};
+use crate::config::AuthTokenModel;
 use crate::config::Config;
+use crate::registry::auth_token::Key;
 use crate::registry::secrets::mint_challenge;
 use crate::registry::{Jti, Purpose, SessionName, UserId};
 use crate::store::{Call, Known, KnownRow, Store};
@@ -67,6 +69,8 @@ pub struct Names {
     pub schema: String,
     /// What the names of the package's tables begin with.
     pub table_prefix: String,
+    /// The table of API keys.
+    pub auth_table: String,
     /// The table of the users, perhaps with its schema; `None`: the one that refresh tokens refer to.
     pub user_table: Option<String>,
     /// Columns that have another name there.
@@ -198,6 +202,7 @@ impl<'a> Import<'a> {
     /// Ends here what ended there. First of all it is counted: a wrong database would end everything.
     async fn end_what_is_gone(&mut self) -> Result<(), ImportError> {
         let kinds = [
+            (Known::Keys, Kind::Keys, "API keys"),
             (Known::Tokens, Kind::Tokens, "one-time tokens"),
             (Known::Sessions, Kind::Sessions, "sessions"),
             (Known::Users, Kind::Users, "users"),
@@ -283,6 +288,7 @@ impl<'a> Import<'a> {
         let mut is_first = true;
         self.read_sessions(page, &mut batch, &mut is_first).await?;
         self.read_tokens(page, &mut batch, &mut is_first).await?;
+        self.read_keys(page, &mut batch, &mut is_first).await?;
         self.bring(&mut batch, &mut is_first).await
     }
 
@@ -389,6 +395,39 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
+    async fn read_keys(
+        &mut self,
+        page: &Page,
+        batch: &mut Batch,
+        is_first: &mut bool,
+    ) -> Result<(), ImportError> {
+        let Some(rows) = self.source.auth_tokens(page).await? else { return Ok(()) };
+        let mut rows = std::pin::pin!(rows);
+        let mut newest: Option<UserId> = None;
+        while let Some(row) = next(&mut rows).await? {
+            let (user, text, created) = source::key(&row)?;
+            let parsed = self.owner(page, user.as_deref()).and_then(|user_id| {
+                let key = Key::parse(&text).filter(|key| key.model() == AuthTokenModel::Drf);
+                let key = key.ok_or("it is not of 40 hexadecimal digits")?;
+                let created = created.ok_or("its time of creation is none that can be told")?;
+                if newest.as_ref() == Some(&user_id) {
+                    return Err("the user has a newer key, which was taken: here, each has one".to_owned());
+                }
+                newest = Some(user_id.clone());
+                Ok(OldKey { user_id, digest: key.digest(), prefix: key.prefix().to_owned(), created })
+            });
+            match parsed {
+                Ok(key) => batch.keys.push(key),
+                // The primary key is the secret: the user tells which row it is.
+                Err(reason) => self.report.refuse(Kind::Keys, "", user.as_deref(), &reason)?,
+            }
+            if batch.rows() >= ROWS {
+                self.bring(batch, is_first).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whose a row is.
     fn owner(&self, page: &Page, user: Option<&str>) -> Result<UserId, String> {
         let known = user.and_then(|key| page.users.iter().find(|(known, _)| known == key));
@@ -408,6 +447,7 @@ impl<'a> Import<'a> {
         *is_first = false;
         batch.sessions.clear();
         batch.tokens.clear();
+        batch.keys.clear();
         Ok(())
     }
 
@@ -418,7 +458,10 @@ impl<'a> Import<'a> {
         let sessions = sessions.map(|(it, fate)| (Kind::Sessions, &it.key, &it.user_id, *fate));
         let tokens = batch.tokens.iter().zip(&fates.tokens);
         let tokens = tokens.map(|(it, fate)| (Kind::Tokens, &it.key, &it.user_id, *fate));
-        for (kind, key, user_id, fate) in users.chain(sessions).chain(tokens) {
+        let no_name = String::new();
+        let keys = batch.keys.iter().zip(&fates.keys);
+        let keys = keys.map(|(it, fate)| (Kind::Keys, &no_name, &it.user_id, *fate));
+        for (kind, key, user_id, fate) in users.chain(sessions).chain(tokens).chain(keys) {
             let _: Fate = fate;
             self.report.note(kind, key, user_id.as_str(), fate)?;
         }

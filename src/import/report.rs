@@ -49,7 +49,7 @@ impl Counts {
 /// A row that was not taken, or not as it is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed {
-    /// The kind of row: `users`, `sessions` or `one_time_tokens`.
+    /// The kind of row: `users`, `sessions`, `one_time_tokens` or `auth_tokens`.
     pub kind: &'static str,
     /// The row's primary key on the other side.
     pub row: String,
@@ -76,6 +76,8 @@ pub struct Report {
     pub sessions: Counts,
     /// One-time tokens.
     pub one_time_tokens: Counts,
+    /// API keys.
+    pub auth_tokens: Counts,
     /// What is odd about the other side's tables.
     pub notes: Vec<String>,
     /// The first of the listed rows.
@@ -114,6 +116,8 @@ pub enum Kind {
     Sessions,
     /// One-time tokens.
     Tokens,
+    /// API keys.
+    Keys,
 }
 
 impl Kind {
@@ -122,6 +126,7 @@ impl Kind {
             Self::Users => "users",
             Self::Sessions => "sessions",
             Self::Tokens => "one_time_tokens",
+            Self::Keys => "auth_tokens",
         }
     }
 }
@@ -142,6 +147,7 @@ impl Report {
             Kind::Users => &mut self.users,
             Kind::Sessions => &mut self.sessions,
             Kind::Tokens => &mut self.one_time_tokens,
+            Kind::Keys => &mut self.auth_tokens,
         }
     }
 
@@ -169,6 +175,7 @@ impl Report {
                 return Ok(());
             }
             Fate::Kept(kept) => kept.reason(),
+            Fate::OtherKeyIsHere => "the user has another key here",
             Fate::ValueIsHere => "the same value of this user and purpose is here already",
         };
         counts.kept += 1;
@@ -256,6 +263,7 @@ impl Report {
             ("users", &self.users),
             ("sessions", &self.sessions),
             ("one-time tokens", &self.one_time_tokens),
+            ("API keys", &self.auth_tokens),
         ];
         for (name, c) in kinds {
             let _ = writeln!(

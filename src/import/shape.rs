@@ -17,6 +17,8 @@ pub struct Shape {
     pub refresh: Table,
     /// One-time tokens; `None` if there is no such table.
     pub generic: Option<Table>,
+    /// Keys of `rest_framework.authtoken`; `None` if there is no such table.
+    pub auth: Option<Table>,
     /// The type of the users' primary key.
     pub key_type: String,
     /// What is odd but no obstacle.
@@ -86,6 +88,8 @@ const GENERIC: &[(&str, Kind)] = &[
     ("user_id", Kind::Key),
 ];
 
+const AUTH: &[(&str, Kind)] = &[("key", Kind::Text), ("created", Kind::Time), ("user_id", Kind::Key)];
+
 fn client_kind(name: &str) -> Kind {
     match name {
         "ip" => Kind::Address,
@@ -143,6 +147,10 @@ impl Shape {
         if generic.is_none() {
             look.notes.push(format!("there is no table {}.{generic_name}: no one-time tokens", names.schema));
         }
+        let auth = look.table("auth", &names.schema, &names.auth_table, AUTH, false).await?;
+        if auth.is_none() {
+            look.notes.push(format!("there is no table {}.{}: no API keys", names.schema, names.auth_table));
+        }
         let (schema, user_table) = look.user_table(refresh.as_ref()).await?;
         let users = look.table("user", &schema, &user_table, USERS, false).await?;
         if users.is_none() {
@@ -160,7 +168,7 @@ impl Shape {
         match (users, refresh) {
             (Some(users), Some(refresh)) if look.problems.is_empty() => {
                 let key_type = users.key_type().to_owned();
-                Ok(Self { users, refresh, generic, key_type, notes: look.notes })
+                Ok(Self { users, refresh, generic, auth, key_type, notes: look.notes })
             }
             _ => Err(ImportError::Shape(look.problems)),
         }

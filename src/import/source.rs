@@ -145,6 +145,22 @@ impl Source {
         Ok(Some(self.rows(table, page, &format!(", {token}, {purpose}"), &order).await?))
     }
 
+    /// The API keys of a page's users, of each the newest first, as [`key`] reads them. `None`: the database has no such
+    /// table.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn auth_tokens(&self, page: &Page) -> Result<Option<RowStream>, ImportError> {
+        let Some(table) = &self.shape.auth else { return Ok(None) };
+        let (user, created, key) = (table.column("user_id"), table.column("created"), table.column("key"));
+        let (of_users, params) = self.of_users(user, page);
+        let sql = format!(
+            "select {user}::text, {created}, {key}::text from {} where {of_users} order by {user}, {created} desc, {key}",
+            table.name
+        );
+        Ok(Some(self.client.query_raw(&sql, params).await?))
+    }
+
     async fn rows(
         &self,
         table: &Table,
@@ -154,7 +170,19 @@ impl Source {
     ) -> Result<RowStream, ImportError> {
         let (id, user) = (table.column("id"), table.column("user_id"));
         let columns: Vec<String> = CLIENT.iter().map(|name| table.client_column(name)).collect();
-        let (mut of_users, mut params) = (Vec::new(), Vec::<&(dyn ToSql + Sync)>::new());
+        let (of_users, params) = self.of_users(user, page);
+        let sql = format!(
+            "select {id}::text, {user}::text, {}, {}{more} from {} where {of_users} order by {user}, {order}",
+            table.column("created"),
+            columns.join(", "),
+            table.name
+        );
+        Ok(self.client.query_raw(&sql, params).await?)
+    }
+
+    /// The condition that rows are of a page's users, with its parameters.
+    fn of_users<'p>(&self, user: &str, page: &'p Page) -> (String, Vec<&'p (dyn ToSql + Sync)>) {
+        let (mut of_users, mut params) = (Vec::new(), Vec::<&'p (dyn ToSql + Sync)>::new());
         if let Some(after) = &page.after {
             params.push(after);
             of_users.push(format!("{user} > ${}::text::{}", params.len(), self.shape.key_type));
@@ -168,13 +196,7 @@ impl Source {
             // Rows of nobody come with the last users, to be told of.
             of_users = format!("({of_users}) or {user} is null");
         }
-        let sql = format!(
-            "select {id}::text, {user}::text, {}, {}{more} from {} where {of_users} order by {user}, {order}",
-            table.column("created"),
-            columns.join(", "),
-            table.name
-        );
-        Ok(self.client.query_raw(&sql, params).await?)
+        (of_users, params)
     }
 
     /// Which of these are no longer there.
@@ -210,6 +232,16 @@ impl Source {
                     table.name,
                     table.column("id"),
                     table.key_type()
+                )
+            }
+            (Known::Keys, _) => {
+                let Some(table) = &self.shape.auth else { return Ok(Vec::new()) };
+                format!(
+                    "select from {} t where t.{} = r.key::{} and encode(sha256(convert_to(t.{}, 'UTF8')), 'hex') = r.item",
+                    table.name,
+                    table.column("user_id"),
+                    self.shape.key_type,
+                    table.column("key")
                 )
             }
             (Known::Tokens, None) => return Ok(Vec::new()),
@@ -274,6 +306,14 @@ pub fn common(row: &Row) -> Result<Common, ImportError> {
         created: Some(row.try_get::<_, SystemTime>(2)?).filter(is_told),
         client: client.normalised(),
     })
+}
+
+/// Reads a row of API keys: whose, the key, when it was made.
+///
+/// # Errors
+/// The columns are of other types than they were.
+pub fn key(row: &Row) -> Result<(Option<String>, String, Option<SystemTime>), ImportError> {
+    Ok((row.try_get(0)?, row.try_get(2)?, Some(row.try_get(1)?).filter(is_told)))
 }
 
 /// Whether a `Timestamp` of the answers can tell this time: from 1970 to 9999.

@@ -9,16 +9,17 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::types::ToSql;
 
 use super::connection::{Connection, Done, Params, StatementError, begin_bulk};
-use super::rows::ClientArrays;
+use super::rows::{ClientArrays, placed};
 use super::statements::{
-    IMPORT_ADD_GENERIC, IMPORT_ADD_SESSIONS, IMPORT_CREATE_USERS, IMPORT_END_GENERIC, IMPORT_END_SESSIONS,
-    IMPORT_FORGET_USER, IMPORT_KNOWN_GENERIC, IMPORT_KNOWN_SESSIONS, IMPORT_KNOWN_USERS, IMPORT_LOCK,
-    IMPORT_LOCK_STATES, IMPORT_MOVE_SESSIONS, IMPORT_REVOKE_GENERIC_OF, IMPORT_REVOKE_SESSIONS_OF,
-    IMPORT_SEE_SESSIONS, IMPORT_SEE_USERS, IMPORT_SEEN_GENERIC, IMPORT_SEEN_SESSIONS, IMPORT_SESSIONS,
-    IMPORT_SET_USERS_ACTIVE, IMPORT_USERS,
+    IMPORT_ADD_AUTH, IMPORT_ADD_GENERIC, IMPORT_ADD_SESSIONS, IMPORT_CREATE_USERS, IMPORT_END_AUTH,
+    IMPORT_END_GENERIC, IMPORT_END_SESSIONS, IMPORT_FORGET_USER, IMPORT_JUDGE_AUTH, IMPORT_KNOWN_AUTH,
+    IMPORT_KNOWN_GENERIC, IMPORT_KNOWN_SESSIONS, IMPORT_KNOWN_USERS, IMPORT_LOCK, IMPORT_LOCK_STATES,
+    IMPORT_MOVE_SESSIONS, IMPORT_REVOKE_GENERIC_OF, IMPORT_REVOKE_SESSIONS_OF, IMPORT_SEE_SESSIONS,
+    IMPORT_SEE_USERS, IMPORT_SEEN_GENERIC, IMPORT_SEEN_SESSIONS, IMPORT_SESSIONS, IMPORT_SET_USERS_ACTIVE,
+    IMPORT_USERS,
 };
 use super::{Call, Effect, Statement, Store};
-use crate::import::batch::{Batch, Fate, Fates, OldSession, OldToken, OldUser, Terms};
+use crate::import::batch::{Batch, Fate, Fates, OldKey, OldSession, OldToken, OldUser, Terms};
 use crate::import::rules::{self, Here, Kept, Step, There};
 use crate::registry::{Failure, Refusal, RevocationReason, UserId};
 
@@ -31,6 +32,8 @@ pub enum Known {
     Sessions,
     /// One-time tokens.
     Tokens,
+    /// API keys.
+    Keys,
 }
 
 /// One thing that an import has brought.
@@ -185,6 +188,7 @@ impl Store {
                 Known::Users => c.run(&IMPORT_KNOWN_USERS, &[user_id, &limit]).await?,
                 Known::Sessions => c.run(&IMPORT_KNOWN_SESSIONS, &[user_id, item, &limit]).await?,
                 Known::Tokens => c.run(&IMPORT_KNOWN_GENERIC, &[user_id, item, &limit]).await?,
+                Known::Keys => c.run(&IMPORT_KNOWN_AUTH, &[user_id, item, &limit]).await?,
             };
             let read = |row: &tokio_postgres::Row| {
                 Ok(KnownRow { user_id: row.try_get(0)?, key: row.try_get(1)?, item: row.try_get(2)? })
@@ -231,6 +235,7 @@ impl Store {
                 Known::Sessions => {
                     c.transaction(begin, [(&IMPORT_END_SESSIONS, &[user_ids, items, &reason])]).await?
                 }
+                Known::Keys => c.transaction(begin, [(&IMPORT_END_AUTH, &[user_ids, items])]).await?,
                 _ => c.transaction(begin, [(&IMPORT_END_GENERIC, &[user_ids, items])]).await?,
             };
             Ok(done.affected)
@@ -244,7 +249,10 @@ impl Store {
     /// Only of the database.
     pub async fn forget_imports(&self, call: &Call) -> Result<(), Failure> {
         self.run(call, Effect::Writes, |c| async move {
-            c.command("truncate imported_users, imported_sessions, imported_generic_tokens").await
+            c.command(
+                "truncate imported_users, imported_sessions, imported_generic_tokens, imported_auth_tokens",
+            )
+            .await
         })
         .await
     }
@@ -431,6 +439,7 @@ async fn write(
         .collect();
     let came = add_tokens(c, &brought).await?;
     add_sessions(c, &of(|step| *step == Step::Add), terms).await?;
+    let keys = add_keys(c, batch, judged).await?;
     follow_sessions(c, &of(|step| matches!(step, Step::Follow { .. }))).await?;
     see_sessions(c, &of(|step| matches!(step, Step::Follow { .. } | Step::See))).await?;
     let token_fate = |(old, step): (&OldToken, &TokenStep)| match step {
@@ -445,7 +454,50 @@ async fn write(
         users: judged.fates.clone(),
         sessions: sessions.iter().map(|plan| session_fate(plan.as_ref(), judged.now)).collect(),
         tokens: batch.tokens.iter().zip(tokens).map(token_fate).collect(),
+        keys,
     })
+}
+
+/// Brings API keys: those of users who have none here. They outlive a suspension, there and here.
+async fn add_keys(c: &Connection, batch: &Batch, judged: &Judged<'_>) -> Result<Vec<Fate>, StatementError> {
+    let rows: Vec<&OldKey> = batch.keys.iter().collect();
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let arrays = |rows: &[&OldKey]| {
+        let users: Vec<String> = rows.iter().map(|old| old.user_id.to_string()).collect();
+        let digests: Vec<Vec<u8>> = rows.iter().map(|old| old.digest.to_vec()).collect();
+        let prefixes: Vec<String> = rows.iter().map(|old| old.prefix.clone()).collect();
+        (users, digests, prefixes)
+    };
+    let (users, digests, prefixes) = arrays(&rows);
+    let [known] = c.proceed([(&IMPORT_JUDGE_AUTH, &[&users, &digests, &prefixes])]).await?;
+    let read = placed(rows.len(), &known.rows, |row| Ok((row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)));
+    let known: Vec<Option<(bool, bool, bool)>> = undone_on_error(c, read).await?;
+    let fate = |(old, known): (&&OldKey, &Option<(bool, bool, bool)>)| {
+        if !judged.owners.contains_key(old.user_id.as_str()) {
+            return Fate::Kept(Kept::Deleted);
+        }
+        match known.unwrap_or_default() {
+            (_, true, _) => Fate::Same,
+            (true, false, _) => Fate::Kept(Kept::Deleted),
+            (false, false, true) => Fate::OtherKeyIsHere,
+            (false, false, false) => Fate::New { ended: false, from_now: false, expired: false },
+        }
+    };
+    let fates: Vec<Fate> = rows.iter().zip(&known).map(fate).collect();
+    let new: Vec<&OldKey> = rows
+        .iter()
+        .zip(&fates)
+        .filter(|(_, fate)| matches!(fate, Fate::New { .. }))
+        .map(|(old, _)| *old)
+        .collect();
+    if !new.is_empty() {
+        let (users, digests, prefixes) = arrays(&new);
+        let created: Vec<SystemTime> = new.iter().map(|old| old.created).collect();
+        c.proceed([(&IMPORT_ADD_AUTH, &[&users, &digests, &prefixes, &created])]).await?;
+    }
+    Ok(fates)
 }
 
 /// Brings one-time tokens; answers whose and which came.

@@ -24,6 +24,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/0002_auth_tokens.sql"),
     },
     Migration { version: 3, name: "0003_imports", sql: include_str!("../../migrations/0003_imports.sql") },
+    Migration {
+        version: 4,
+        name: "0004_imported_auth_tokens",
+        sql: include_str!("../../migrations/0004_imported_auth_tokens.sql"),
+    },
 ];
 
 /// Which schema was found, and which is there now.

@@ -157,5 +157,9 @@ statements! {
     IMPORT_END_SESSIONS = "import/end_sessions.sql";
     IMPORT_END_GENERIC = "import/end_generic.sql";
     IMPORT_FORGET_USER = "import/forget_user.sql";
+    IMPORT_JUDGE_AUTH = "import/judge_auth.sql";
+    IMPORT_ADD_AUTH = "import/add_auth.sql";
+    IMPORT_KNOWN_AUTH = "import/known_auth.sql";
+    IMPORT_END_AUTH = "import/end_auth.sql";
     IMPORT_LOCK = "import/lock.sql";
 }

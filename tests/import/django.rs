@@ -92,6 +92,7 @@ impl Django {
             names: Names {
                 schema: "public".into(),
                 table_prefix: "jwt_allauth_".into(),
+                auth_table: "authtoken_token".into(),
                 user_table: None,
                 columns: Vec::new(),
             },
