@@ -1,10 +1,12 @@
 //! What is kept of the client: what the caller says, what a user agent tells, and never the user agent itself.
 
+use futures_util::future::join_all;
 use token_registry::proto::{AddRefreshTokenRequest, ClientInfo, RefreshToken, RotateRefreshTokenRequest};
 use tonic::Status;
 
+use crate::support::process::Process;
 use crate::support::sessions::{Rows, opening, rotation};
-use crate::support::{Registry, assert_invalid};
+use crate::support::{Registry, assert_invalid, fresh_database};
 
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 \
     (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1";
@@ -268,4 +270,42 @@ async fn control_characters_in_device_strings_are_dropped_before_the_cut() {
         let kept = kept(&registry, &format!("s{n}"), all_texts(&told)).await;
         assert_eq!(kept, all_texts(&expected), "{told:?}");
     }
+}
+
+#[tokio::test]
+async fn a_flood_of_new_user_agents_fails_no_login_and_leaves_no_device_half_told() {
+    let database = fresh_database().await;
+    // A process of its own: the other tests' user agents are to be read.
+    let patience = [
+        ("TOKEN_REGISTRY_DATABASE_POOL_WAIT", "20s"),
+        ("TOKEN_REGISTRY_LOCK_TIMEOUT", "10s"),
+        ("TOKEN_REGISTRY_DEFAULT_DEADLINE", "1m"),
+    ];
+    let server = Process::serve(&database.url, &patience);
+    let address = server.serving().await;
+    // A connection carries 256 calls at once, as many as may wait.
+    let connections: Vec<_> = (0..4).map(|_| Registry::reached_at(address, &database.url)).collect();
+    let logins = join_all((0..1000_usize).map(|n| {
+        let client = ClientInfo {
+            user_agent: Some(format!("{IPHONE} {n}")),
+            ip: Some("192.0.2.7".into()),
+            ..ClientInfo::default()
+        };
+        let user_id = format!("user {n}");
+        let request = AddRefreshTokenRequest { client: Some(client), ..opening(&user_id, "phone", "one") };
+        connections[n % connections.len()].add_as(request)
+    }))
+    .await;
+    let told = ClientInfo { ip: Some("192.0.2.7".into()), ..iphone() };
+    let mut with_device = 0;
+    for login in logins {
+        let client = client_of(login.expect("a login"));
+        if client == told {
+            with_device += 1;
+        } else {
+            assert_eq!(client, with_ip("192.0.2.7"));
+        }
+    }
+    // How many go without is up to the machine.
+    assert!(with_device > 0);
 }
