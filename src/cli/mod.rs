@@ -4,8 +4,8 @@
 //! won't help" from 1, a failure at run time. Commands that call a registry end with 69 when it can't be reached or
 //! can't answer now, and with 77 when it doesn't let the caller; 1 is then a refusal.
 //!
-//! One file a command. A new one is a variant of [`Command`], a struct of clap's and a function that runs it; those
-//! that call a registry take a [`client::Connection`] and print through [`output::Output`].
+//! One file a command. A new one is a variant of `Command`, a struct of clap's and a function that runs it; those
+//! that call a registry take a `client::Connection` and print through `output::Output`.
 
 mod client;
 mod completions;
