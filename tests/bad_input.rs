@@ -80,7 +80,7 @@ pub fn good_request(method: &str) -> Vec<u8> {
     }
 }
 
-/// A registry with a user who has a session and a one-time token.
+/// A registry with a user who has a session, a one-time token and an API key.
 pub async fn seeded() -> Registry {
     let registry = Registry::start().await;
     registry.add("ada", "laptop", "one").await.unwrap();
@@ -91,6 +91,7 @@ pub async fn seeded() -> Registry {
         ..Default::default()
     };
     registry.generic.clone().issue_generic_token(issue).await.unwrap();
+    crate::support::keys::create(&registry, crate::support::keys::wanted("ada")).await.unwrap();
     registry
 }
 
