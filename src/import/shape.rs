@@ -99,7 +99,7 @@ fn client_kind(name: &str) -> Kind {
 }
 
 impl Table {
-    /// A column that must be there, quoted.
+    /// A column that must be there, of the table by its alias `t`.
     pub fn column(&self, name: &str) -> &str {
         self.columns.get(name).map_or("null", |(column, _)| column)
     }
@@ -204,7 +204,8 @@ impl Look<'_> {
             let own = self.names.column(role, name);
             match found.remove(own) {
                 Some(type_name) if kind.takes(&type_name) => {
-                    columns.insert(name, (quoted(own), type_name));
+                    // With the table's alias: `order by "id"` would mean the output of that name, a text.
+                    columns.insert(name, (format!("t.{}", quoted(own)), type_name));
                 }
                 Some(type_name) => self.problems.push(format!(
                     "{schema}.{table}: column {own} is {type_name}, expected {}",

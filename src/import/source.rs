@@ -103,7 +103,7 @@ impl Source {
             None => "where $1::text is null".to_owned(),
         };
         let sql =
-            format!("select {key}::text, {active} from {} {from} order by {key} limit {limit}", users.name);
+            format!("select {key}::text, {active} from {} t {from} order by {key} limit {limit}", users.name);
         let rows = self.client.query(&sql, &[&after]).await?;
         let read = |row: &Row| Ok::<_, ImportError>((row.try_get(0)?, row.try_get(1)?));
         let users: Vec<(String, bool)> = rows.iter().map(read).collect::<Result<_, _>>()?;
@@ -155,7 +155,7 @@ impl Source {
         let (user, created, key) = (table.column("user_id"), table.column("created"), table.column("key"));
         let (of_users, params) = self.of_users(user, page);
         let sql = format!(
-            "select {user}::text, {created}, {key}::text from {} where {of_users} order by {user}, {created} desc, {key}",
+            "select {user}::text, {created}, {key}::text from {} t where {of_users} order by {user}, {created} desc, {key}",
             table.name
         );
         Ok(Some(self.client.query_raw(&sql, params).await?))
@@ -172,7 +172,7 @@ impl Source {
         let columns: Vec<String> = CLIENT.iter().map(|name| table.client_column(name)).collect();
         let (of_users, params) = self.of_users(user, page);
         let sql = format!(
-            "select {id}::text, {user}::text, {}, {}{more} from {} where {of_users} order by {user}, {order}",
+            "select {id}::text, {user}::text, {}, {}{more} from {} t where {of_users} order by {user}, {order}",
             table.column("created"),
             columns.join(", "),
             table.name
@@ -210,7 +210,7 @@ impl Source {
             (Known::Users, _) => {
                 let table = &self.shape.users;
                 format!(
-                    "select from {} t where t.{} = r.key::{}",
+                    "select from {} t where {} = r.key::{}",
                     table.name,
                     table.column("id"),
                     self.shape.key_type
@@ -219,7 +219,7 @@ impl Source {
             (Known::Sessions, _) => {
                 let table = &self.shape.refresh;
                 format!(
-                    "select from {} t where t.{} = r.item and t.{} = r.key::{}",
+                    "select from {} t where {} = r.item and {} = r.key::{}",
                     table.name,
                     table.column("session"),
                     table.column("user_id"),
@@ -228,7 +228,7 @@ impl Source {
             }
             (Known::Tokens, Some(table)) => {
                 format!(
-                    "select from {} t where t.{} = r.item::{}",
+                    "select from {} t where {} = r.item::{}",
                     table.name,
                     table.column("id"),
                     table.key_type()
@@ -237,7 +237,7 @@ impl Source {
             (Known::Keys, _) => {
                 let Some(table) = &self.shape.auth else { return Ok(Vec::new()) };
                 format!(
-                    "select from {} t where t.{} = r.key::{} and encode(sha256(convert_to(t.{}, 'UTF8')), 'hex') = r.item",
+                    "select from {} t where {} = r.key::{} and encode(sha256(convert_to({}, 'UTF8')), 'hex') = r.item",
                     table.name,
                     table.column("user_id"),
                     self.shape.key_type,

@@ -25,6 +25,22 @@ async fn big_numbers_and_a_format_of_the_name() {
     registry.rotate(&format!("shop/{big}"), "laptop", "one", "two").await.unwrap();
 }
 
+#[tokio::test]
+async fn numbers_of_any_length_are_read_in_their_order() {
+    let (django, registry) = (Django::with_ada().await, Registry::start().await);
+    django
+        .run(
+            "insert into jwt_allauth_jauser select n, '!', null, false, 'user ' || n, '', '', n || '@example.org', false, true, \
+             now(), 0 from (select 2 + k * k * k * 7 from generate_series(0, 999::bigint) k) g (n); \
+             insert into jwt_allauth_refreshtokenwhitelistmodel (created, jti, enabled, session, user_id) \
+             select now(), 'jti ' || id, true, 'session ' || id, id from jwt_allauth_jauser",
+        )
+        .await;
+    let report = django.import(&registry).await;
+    assert_eq!((report.users, report.sessions), (counts(1001, 1001, 0, 0), counts(1001, 1001, 0, 0)));
+    assert_eq!(django.import(&registry).await.sessions, counts(1001, 0, 0, 1001));
+}
+
 /// Tables of an application with its own user model, with UUIDs as keys, in a schema and by names of its own.
 const OTHER_NAMES: &str = "\
 create schema shop;
