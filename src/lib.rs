@@ -13,6 +13,7 @@
 //! | [`client_info`] | user agents and addresses |
 //! | `embedded` | the zero-install development database (feature `embedded`) |
 //! | [`telemetry`] | logs and metrics |
+//! | `planted` | bugs planted on purpose, for the torture to find (feature `planted-bugs`) |
 //! | [`proto`] | the messages, generated from `proto/` |
 
 pub mod cli;
@@ -22,6 +23,8 @@ pub mod config;
 pub mod embedded;
 pub mod grpc;
 pub mod import;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod proto;
 pub mod registry;
 pub mod server;

@@ -30,7 +30,7 @@ pub struct Violation {
     pub user_id: String,
     pub names: Arc<Mutex<Names>>,
     pub shrunk: Shrunk,
-    pub length: usize,
+    pub events: Vec<Event>,
 }
 
 /// How many violations end a run.
@@ -82,7 +82,7 @@ fn judge(arena: &Arena, histories: &Mutex<mpsc::Receiver<Option<History>>>) -> V
                         user_id: history.user_id,
                         names: history.names,
                         shrunk: shrink(&history.events),
-                        length: history.events.len(),
+                        events: history.events,
                     });
                 }
                 if get(&arena.tally.violations) >= ENOUGH || arena.plan.bug.is_some() {

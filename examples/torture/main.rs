@@ -30,6 +30,7 @@ mod faults;
 mod judge;
 mod options;
 mod party;
+#[cfg(feature = "planted-bugs")]
 mod planted;
 mod replica;
 mod report;
@@ -54,8 +55,14 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let plan = line.plan();
+    #[cfg(feature = "planted-bugs")]
     if let Some(bugs) = &plan.planted {
-        return planted::find_all(&plan, bugs);
+        return runtime.block_on(planted::find_all(&plan, bugs));
+    }
+    #[cfg(not(feature = "planted-bugs"))]
+    if plan.planted.is_some() {
+        eprintln!("torture: there are no planted bugs without the cargo feature planted-bugs");
+        return ExitCode::FAILURE;
     }
     let (arena, violations) = runtime.block_on(torture(plan));
     report::table(&arena);
@@ -69,6 +76,9 @@ fn main() -> ExitCode {
 async fn torture(plan: Plan) -> (Arc<Arena>, Vec<judge::Violation>) {
     let (arena, judging) = judge::judges(Arena::open(plan).await);
     let progress = tokio::spawn(report::progress(Arc::clone(&arena)));
+    if arena.plan.quiet {
+        progress.abort();
+    }
     let faults = tokio::task::spawn_blocking({
         let (arena, runtime) = (Arc::clone(&arena), Handle::current());
         move || faults::inject(&arena, &runtime)

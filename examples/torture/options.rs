@@ -106,6 +106,8 @@ pub struct Plan {
     pub planted: Option<Vec<String>>,
     /// The bug in this run's servers.
     pub bug: Option<&'static str>,
+    /// Without progress.
+    pub quiet: bool,
 }
 
 const THEMES: [(Only, Theme); 3] =
@@ -144,6 +146,7 @@ impl CommandLine {
             pause: Duration::from_millis(pause),
             planted,
             bug: None,
+            quiet: false,
         }
     }
 }

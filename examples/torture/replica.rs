@@ -37,7 +37,7 @@ impl Replica {
             ("TOKEN_REGISTRY_GENERIC_TOKENS_WINDOW_ATTEMPTS".to_owned(), WINDOW_ATTEMPTS.to_string()),
         ];
         if let Some(bug) = bug {
-            environment.push(("TOKEN_REGISTRY_PLANTED_BUG".to_owned(), bug.to_owned()));
+            environment.push(("PLANTED_BUG".to_owned(), bug.to_owned()));
         }
         let replica = Self { address, environment, log: log.to_owned(), child: Mutex::default() };
         replica.start_again();

@@ -95,16 +95,27 @@ pub fn table(arena: &Arena) {
 
 /// The shortest history that shows a violation.
 pub fn violation(arena: &Arena, violation: &Violation) {
-    let Violation { user_id, names, shrunk, length } = violation;
+    let Violation { user_id, names, shrunk, events } = violation;
+    let names = names.lock().unwrap_or_else(PoisonError::into_inner);
     println!();
     println!(
-        "{}: {} of {length} calls about {user_id} can't have been answered in any order that the contract allows (seed {}).",
+        "{}: {} of {} calls about {user_id} can't have been answered in any order that the contract allows (seed {}).",
         coloured(false, "VIOLATION"),
         shrunk.essence.len(),
+        events.len(),
         arena.plan.seed
     );
-    println!("{}", timeline(&shrunk.essence, &names.lock().unwrap_or_else(PoisonError::into_inner)));
+    println!("{}", timeline(&shrunk.essence, &names));
     println!("It can't be explained whatever became of the other {} calls.", shrunk.others);
+    // Beside the program, where builds go and are cleaned away.
+    let mut whole = events.clone();
+    whole.sort_by_key(|event| event.began);
+    if let Ok(mut path) = std::env::current_exe() {
+        path.set_file_name(format!("torture-{}-{user_id}.txt", arena.plan.seed));
+        if std::fs::write(&path, timeline(&whole, &names)).is_ok() {
+            println!("All of them: {}", path.display());
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]

@@ -11,6 +11,8 @@ pub(super) fn serve(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     config.database_url()?;
     start_logs(&config);
+    #[cfg(feature = "planted-bugs")]
+    crate::planted::say();
     in_runtime_of(config.worker_threads, run(config))
 }
 

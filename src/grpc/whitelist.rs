@@ -10,6 +10,8 @@ use super::message::{
     state_filter_in, state_name, state_out,
 };
 use super::{Registry, page_token_in, read, status};
+#[cfg(feature = "planted-bugs")]
+use crate::planted;
 use crate::proto::whitelist_service_server::WhitelistService;
 use crate::proto::{
     AddRefreshTokenRequest, AddRefreshTokenResponse, BatchCheckSessionsRequest, BatchCheckSessionsResponse,
@@ -242,6 +244,15 @@ impl WhitelistService for Registry {
         })?;
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         command(&metadata, self.default_deadline, |call| async move {
+            #[cfg(feature = "planted-bugs")]
+            if planted::is(planted::Bug::RevocationAfterAnswer) {
+                let life = store.check_session(&call, (user_id.clone(), name.clone())).await?;
+                tokio::spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    store.revoke_session(&call, (user_id, name), reason).await
+                });
+                return Ok(RevokeSessionResponse { revoked_count: life.is_some_and(|l| l.is_live()).into() });
+            }
             let revoked_count = store.revoke_session(&call, (user_id, name), reason).await?;
             metrics.sessions_revoked(reason, revoked_count);
             Ok(RevokeSessionResponse { revoked_count })

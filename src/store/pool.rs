@@ -143,6 +143,8 @@ pub(super) fn connection_settings(config: &Config) -> Result<tokio_postgres::Con
         config.statement_timeout.as_millis(),
         config.lock_timeout.as_millis(),
     );
+    #[cfg(feature = "planted-bugs")]
+    let options = options + crate::planted::connection_options();
     settings.options(options.trim());
     Ok(settings)
 }

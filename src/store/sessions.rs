@@ -9,6 +9,8 @@ use super::statements::{
 };
 use super::{ATTEMPTS, Call, Effect, Store};
 use crate::client_info::ClientInfo;
+#[cfg(feature = "planted-bugs")]
+use crate::planted;
 use crate::registry::page::AfterSession;
 use crate::registry::session::{Explanation, Life, Opening, Rotation, RotationOutcome, Written};
 use crate::registry::{
@@ -107,7 +109,10 @@ impl Store {
         rotation: Rotation,
     ) -> Result<(Session, RotationOutcome), Failure> {
         let singly = |rotation| async move { self.rotate_singly(call, &rotation).await };
-        self.sessions.rotate.answer(call, rotation, singly).await
+        let answer = self.sessions.rotate.answer(call, rotation, singly).await;
+        #[cfg(feature = "planted-bugs")]
+        let answer = planted::rotation(answer);
+        answer
     }
 
     async fn rotate_singly(
@@ -126,6 +131,10 @@ impl Store {
                     (Explanation::Refused(refusal), _) => return Err(refusal.into()),
                     (Explanation::NewJtiWasPrevious, _) => {
                         return Err(Failure::invalid("new_jti", "must not be the jti before this one").into());
+                    }
+                    #[cfg(feature = "planted-bugs")]
+                    (Explanation::Again, _) if planted::is(planted::Bug::ReplayWithoutRevocation) => {
+                        return Err(Refusal::TokenReplayed.into());
                     }
                     (Explanation::Again | Explanation::Retried, _) => {}
                 }
@@ -169,6 +178,12 @@ impl Store {
     /// # Errors
     /// Only of the database.
     pub async fn check_session(&self, call: &Call, named: Named) -> Result<Option<Life>, Failure> {
+        #[cfg(feature = "planted-bugs")]
+        if let Some(life) = planted::remembered(&named) {
+            return Ok(life);
+        }
+        #[cfg(feature = "planted-bugs")]
+        let asked = named.clone();
         let singly = |(user_id, name): Named| async move {
             let params: Params<'_> = &[&user_id.as_str(), &name.as_str()];
             self.run(call, Effect::Reads, |c| async move {
@@ -177,7 +192,10 @@ impl Store {
             })
             .await
         };
-        self.sessions.check.answer(call, named, singly).await
+        let answer = self.sessions.check.answer(call, named, singly).await;
+        #[cfg(feature = "planted-bugs")]
+        planted::remember(asked, &answer);
+        answer
     }
 
     /// [`Self::check_session`] of many, in order.

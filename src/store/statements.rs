@@ -61,7 +61,12 @@ impl Statement {
     /// The statement's text, as it is sent.
     pub fn sql(&self) -> &str {
         self.sql.get_or_init(|| {
-            PHRASES.iter().fold(self.template.to_owned(), |sql, (name, phrase)| sql.replace(name, phrase))
+            let sql = PHRASES
+                .iter()
+                .fold(self.template.to_owned(), |sql, (name, phrase)| sql.replace(name, phrase));
+            #[cfg(feature = "planted-bugs")]
+            let sql = crate::planted::sql(self.name, sql);
+            sql
         })
     }
 }

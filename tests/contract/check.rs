@@ -267,9 +267,19 @@ impl NamesSeen {
         let (mut jtis, mut versions, mut challenges) = (Vec::new(), Vec::new(), Vec::new());
         let mut owned = HashSet::new();
         let mut issued: HashMap<u8, Vec<(Name, Name)>> = HashMap::new();
-        for Event { call, answer, ended, .. } in history {
+        for Event { call, answer, began, ended, .. } in history {
+            // What a caller presents it made up, or was told before.
             match call {
-                Call::Add { jti, .. } | Call::Rotate { new_jti: Some(jti), .. } => drop(owned.insert(*jti)),
+                Call::Add { jti, version, .. } => {
+                    owned.insert(*jti);
+                    versions.extend(version.map(|version| (version, *began)));
+                }
+                Call::Rotate { jti, new_jti, .. } => {
+                    owned.extend(new_jti);
+                    jtis.push((*jti, *began));
+                }
+                Call::CheckToken { jti, .. } => jtis.push((*jti, *began)),
+                Call::Consume { challenge: Some(challenge), .. } => challenges.push((*challenge, *began)),
                 _ => {}
             }
             let Some(answer) = answer else { continue };
