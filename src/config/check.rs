@@ -161,10 +161,10 @@ mod tests {
 
     #[test]
     fn an_unsupported_connection_parameter_is_named() {
-        let found = problems("", &[("DATABASE_URL", "postgres://db/x?sslrootcert=/ca.pem")], &[]);
-        assert!(found[0].contains("sslrootcert is not supported"), "{found:?}");
+        let found = problems("", &[("DATABASE_URL", "postgres://db/x?sslcert=/me.pem")], &[]);
+        assert!(found[0].contains("sslcert is not supported"), "{found:?}");
         let found = problems("", &[("DATABASE_URL", "postgres://db/x?sslmode=require")], &[]);
-        assert!(found[0].contains("sslmode=require is not supported"), "{found:?}");
+        assert!(found[0].contains("use sslmode=verify-full"), "{found:?}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The database's address: what is wrong with one, and how one is shown.
+//! The database's address: what it says, what is wrong with one, and how one is shown.
 
 use std::fmt::Write as _;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
@@ -12,28 +12,44 @@ pub(super) const HIDDEN: &str = "(hidden)";
 
 /// Parameters of connection strings that libpq knows and the driver doesn't; only these may be named in a message,
 /// since anything else might be a piece of a password.
-const FOREIGN_DATABASE_PARAMETERS: &[&str] = &[
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "sslcrl",
-    "gssencmode",
-    "krbsrvname",
-    "passfile",
-    "service",
-    "schema",
-];
+const FOREIGN_DATABASE_PARAMETERS: &[&str] =
+    &["sslcert", "sslkey", "sslcrl", "gssencmode", "krbsrvname", "passfile", "service", "schema"];
+
+/// What a connection string says.
+#[derive(Debug)]
+pub(crate) struct DatabaseUrl {
+    /// What the driver understands.
+    pub(crate) settings: tokio_postgres::Config,
+    /// Whose certificates are believed, if the link is to be encrypted.
+    pub(crate) encryption: Option<Roots>,
+}
+
+/// Authorities whose certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Roots {
+    /// Those that the system believes.
+    System,
+    /// Those in this PEM file.
+    File(String),
+}
 
 /// Whether a text is a connection string that the registry can use.
 ///
 /// # Errors
 /// What is wrong with it, without a piece of it.
 pub fn check(url: &SecretString) -> Result<(), String> {
-    let url = url.expose_secret();
-    let config: tokio_postgres::Config = url.parse().map_err(|_| {
+    parse(url).map(|_| ())
+}
+
+/// Reads a connection string; what is wrong with it is said without a piece of it.
+pub(crate) fn parse(url: &SecretString) -> Result<DatabaseUrl, String> {
+    // The driver knows neither of these two.
+    let mut text = url.expose_secret().to_owned();
+    let (mode, roots) = (take(&mut text, "sslmode"), take(&mut text, "sslrootcert"));
+    let mut settings: tokio_postgres::Config = text.parse().map_err(|_| {
         let foreign = FOREIGN_DATABASE_PARAMETERS
             .iter()
-            .find(|name| ["?", "&", " "].iter().any(|before| url.contains(&format!("{before}{name}="))));
+            .find(|name| ["?", "&", " "].iter().any(|before| text.contains(&format!("{before}{name}="))));
         match foreign {
             Some(name) => format!("the connection parameter {name} is not supported"),
             None => format!(
@@ -42,26 +58,68 @@ pub fn check(url: &SecretString) -> Result<(), String> {
             ),
         }
     })?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+    if settings.get_hosts().is_empty() && settings.get_hostaddrs().is_empty() {
         return Err(format!("names no host; {EXAMPLE} does"));
     }
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(
-            "sslmode=require is not supported: the registry does not encrypt its link to the database yet \
-             (let a local proxy or a mesh do it)"
-                .to_owned(),
-        );
-    }
-    if config.get_password() == Some(HIDDEN.as_bytes()) {
+    if settings.get_password() == Some(HIDDEN.as_bytes()) {
         return Err(format!("the password is the placeholder {HIDDEN}; put the real one there"));
     }
-    Ok(())
+    let encryption = match mode.as_deref() {
+        Some("verify-full") => {
+            if !settings.get_hosts().iter().all(|host| matches!(host, Host::Tcp(_)))
+                || settings.get_hosts().is_empty()
+            {
+                return Err("sslmode=verify-full needs the name of every host".to_owned());
+            }
+            settings.ssl_mode(SslMode::Require);
+            Some(roots.filter(|path| path != "system").map_or(Roots::System, Roots::File))
+        }
+        Some("require" | "verify-ca") => {
+            return Err("sslmode=require and verify-ca would encrypt without knowing to whom: use \
+                        sslmode=verify-full, with sslrootcert=FILE if the server's certificate comes from an \
+                        authority of your own"
+                .to_owned());
+        }
+        _ if roots.is_some() => return Err("sslrootcert needs sslmode=verify-full".to_owned()),
+        Some("disable") => {
+            settings.ssl_mode(SslMode::Disable);
+            None
+        }
+        None | Some("allow" | "prefer") => None,
+        Some(_) => return Err("sslmode is disable, prefer (not encrypted either) or verify-full".to_owned()),
+    };
+    Ok(DatabaseUrl { settings, encryption })
+}
+
+/// Takes a parameter out of a connection string of either form.
+fn take(text: &mut String, name: &str) -> Option<String> {
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    let key = format!("{name}=");
+    let before = |start: usize| text[..start].chars().next_back();
+    let (start, _) = text.match_indices(&key).find(|(start, _)| {
+        before(*start).is_none_or(|c| if is_url { c == '?' || c == '&' } else { c.is_whitespace() })
+    })?;
+    let value = &text[start + key.len()..];
+    let (length, value) = if is_url {
+        let length = value.find('&').map_or(value.len(), |end| end + 1);
+        let raw = value[..length].trim_end_matches('&');
+        (length, percent_decode_str(raw).decode_utf8_lossy().into_owned())
+    } else if let Some(quoted) = value.strip_prefix('\'') {
+        let length = quoted.find('\'').map_or(value.len(), |end| end + 2);
+        (length, value[..length].trim_matches('\'').to_owned())
+    } else {
+        let length = value.find(char::is_whitespace).unwrap_or(value.len());
+        (length, value[..length].to_owned())
+    };
+    text.replace_range(start..start + key.len() + length, "");
+    text.truncate(text.trim_end_matches(['&', '?']).len());
+    Some(value)
 }
 
 /// The address with `(hidden)` for the password. Made from what the driver understood rather than by cutting the text: a password may look like anything.
 #[must_use]
 pub fn hiding_password(url: &SecretString) -> String {
-    let Ok(config) = url.expose_secret().parse::<tokio_postgres::Config>() else {
+    let Ok(DatabaseUrl { settings: config, encryption }) = parse(url) else {
         return HIDDEN.to_owned();
     };
     let mut text = String::from("postgres://");
@@ -95,16 +153,18 @@ pub fn hiding_password(url: &SecretString) -> String {
         let _ = write!(text, "/{}", percent_encoded(database));
     }
     let mut separator = if config.get_dbname().is_some() { "?" } else { "/?" };
-    let ssl_mode = match config.get_ssl_mode() {
-        SslMode::Disable => "sslmode=disable",
-        SslMode::Require => "sslmode=require",
-        _ => "",
+    let ssl_mode = match encryption {
+        Some(Roots::System) => "sslmode=verify-full".to_owned(),
+        Some(Roots::File(path)) => format!("sslmode=verify-full&sslrootcert={}", percent_encoded(&path)),
+        None if config.get_ssl_mode() == SslMode::Disable => "sslmode=disable".to_owned(),
+        None => String::new(),
     };
     let target = match config.get_target_session_attrs() {
         TargetSessionAttrs::ReadWrite => "target_session_attrs=read-write",
         TargetSessionAttrs::ReadOnly => "target_session_attrs=read-only",
         _ => "",
-    };
+    }
+    .to_owned();
     for parameter in [ssl_mode, target].into_iter().filter(|parameter| !parameter.is_empty()) {
         let _ = write!(text, "{separator}{parameter}");
         separator = "&";
@@ -134,6 +194,50 @@ mod tests {
             assert_eq!(hiding_password(&given.into()), shown);
             let again: tokio_postgres::Config = shown.parse().unwrap();
             assert_eq!(again.get_hosts(), given.parse::<tokio_postgres::Config>().unwrap().get_hosts());
+        }
+    }
+
+    #[test]
+    fn encryption_is_read_in_either_form() {
+        for (url, expected) in [
+            ("postgres://db/x", None),
+            ("postgres://db/x?sslmode=prefer", None),
+            ("postgres://db/x?sslmode=verify-full", Some(Roots::System)),
+            ("postgres://db/x?sslrootcert=system&sslmode=verify-full", Some(Roots::System)),
+            (
+                "postgres://db/x?sslrootcert=%2Fa%20b.pem&sslmode=verify-full&connect_timeout=5",
+                Some(Roots::File("/a b.pem".to_owned())),
+            ),
+            (
+                "host=db sslmode=verify-full sslrootcert='/a b.pem' connect_timeout=5",
+                Some(Roots::File("/a b.pem".to_owned())),
+            ),
+            ("sslmode=verify-full host=db", Some(Roots::System)),
+        ] {
+            let read = parse(&url.into()).unwrap();
+            assert_eq!(read.encryption, expected, "{url}");
+            assert_eq!(read.settings.get_hosts(), [Host::Tcp("db".to_owned())], "{url}");
+            assert_eq!(
+                read.settings.get_connect_timeout().is_some(),
+                url.contains("connect_timeout"),
+                "{url}"
+            );
+            let again = parse(&hiding_password(&url.into()).into()).unwrap();
+            assert_eq!(again.encryption, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn encryption_that_would_not_protect_is_refused() {
+        for (url, expected) in [
+            ("postgres://db/x?sslmode=require", "without knowing to whom"),
+            ("postgres://db/x?sslmode=verify-ca", "without knowing to whom"),
+            ("postgres://db/x?sslmode=full", "sslmode is"),
+            ("postgres://db/x?sslrootcert=/ca.pem", "needs sslmode=verify-full"),
+            ("host=/run/postgresql sslmode=verify-full", "name of every host"),
+        ] {
+            let error = parse(&url.into()).unwrap_err();
+            assert!(error.contains(expected), "{url}: {error}");
         }
     }
 }

@@ -145,7 +145,7 @@ impl Kind {
             }
             Self::DatabaseUrl => {
                 let url = text.ok_or_else(wrong)?;
-                database_url::check(&SecretString::from(url)).map(|()| url.into())
+                database_url::parse(&SecretString::from(url)).map(|_| url.into())
             }
             Self::ServerKeys => {
                 let keys: Vec<String> = value.deserialize().map_err(|_| wrong())?;

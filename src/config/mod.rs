@@ -37,7 +37,8 @@ use figment::{Figment, Profile, Provider as _};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-pub use self::database_url::{check as check_database_url, hiding_password};
+pub(crate) use self::database_url::DatabaseUrl;
+pub use self::database_url::{Roots, check as check_database_url, hiding_password};
 pub use self::error::{ConfigError, Problem};
 pub use self::flags::Flags;
 pub use self::policy::{GenericTokenPolicy, PurposePolicy};
@@ -211,6 +212,12 @@ impl Config {
             );
             vec![Problem::new("database_url", message, None)].into()
         })
+    }
+
+    /// What [`Self::database_url`] says.
+    pub(crate) fn database(&self) -> Result<DatabaseUrl, ConfigError> {
+        database_url::parse(self.database_url()?)
+            .map_err(|message| vec![Problem::new("database_url", message, None)].into())
     }
 
     /// The policy of one-time tokens with this purpose: its own settings, and `generic_tokens` for the others.

@@ -101,8 +101,12 @@ impl Connection {
         Self { object }
     }
 
-    /// Doesn't go back to the pool.
+    /// Doesn't go back to the pool, nor stay those that wait there: what has befallen this one has befallen them too,
+    /// and would cost a call each to find out.
     pub(super) fn discard(self) {
+        if let Some(pool) = Object::pool(&self.object) {
+            pool.retain(|_, _| false);
+        }
         drop(Object::take(self.object));
     }
 

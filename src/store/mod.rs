@@ -16,11 +16,13 @@ mod issues;
 mod migrate;
 mod pool;
 mod pool_status;
+mod primary;
 mod rows;
 mod session_sets;
 mod sessions;
 mod startup;
 mod statements;
+mod tls;
 mod users;
 mod uses;
 

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts};
-use secrecy::ExposeSecret as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
-use tokio_postgres::NoTls;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::config::TargetSessionAttrs;
 
 use super::error::StoreError;
 use super::pool_status::PoolStatus;
-use super::{Call, Connection};
+use super::primary::Primary;
+use super::{Call, Connection, tls};
 use crate::config::Config;
 use crate::registry::Failure;
 
@@ -20,6 +19,8 @@ pub(super) struct Pool {
     connections: deadpool_postgres::Pool,
     /// For sets, with plans pinned; the same where there are too few connections to divide.
     for_sets: deadpool_postgres::Pool,
+    primary: Primary,
+    settings: tokio_postgres::Config,
     wait: Duration,
     /// Work on all of a user's rows can take long: it may use at most half of the connections, so that it holds up
     /// no login.
@@ -30,21 +31,23 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(config: &Config) -> Result<Self, StoreError> {
         let size = config.database_pool_size;
-        let settings = connection_settings(config)?;
+        let (settings, primary) = connection_settings(config)?;
         let sets = if config.gathering && size >= 4 { size / 2 } else { 0 };
-        let connections = pool_of(size - sets, settings.clone(), config)?;
+        let connections = pool_of(size - sets, settings.clone(), &primary, config)?;
         let for_sets = match sets {
             0 => connections.clone(),
             sets => {
-                let mut pinned = settings;
+                let mut pinned = settings.clone();
                 let options = format!("{} {PINNED_PLANS}", pinned.get_options().unwrap_or_default());
                 pinned.options(options);
-                pool_of(sets, pinned, config)?
+                pool_of(sets, pinned, &primary, config)?
             }
         };
         Ok(Self {
             connections,
             for_sets,
+            primary,
+            settings,
             wait: config.database_pool_wait,
             bulk: Semaphore::new((size / 2).max(1)),
             bulk_timeout: config.bulk_timeout,
@@ -80,6 +83,13 @@ impl Pool {
         }
     }
 
+    /// Looks whether another host has become the primary, which ends the connections to the old one.
+    pub(super) async fn look_for_the_primary(&self, within: Duration) {
+        if self.settings.get_hosts().len().max(self.settings.get_hostaddrs().len()) > 1 {
+            let _ = timeout(within, self.primary.look(&self.settings, within)).await;
+        }
+    }
+
     /// A place among those who work on all of a user's rows.
     pub(super) async fn bulk_place(&self, call: &Call) -> Result<SemaphorePermit<'_>, Failure> {
         let until = call.deadline().min(Instant::now() + self.wait * 4);
@@ -103,11 +113,12 @@ pub const PINNED_PLANS: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c 
 fn pool_of(
     size: usize,
     settings: tokio_postgres::Config,
+    primary: &Primary,
     config: &Config,
 ) -> Result<deadpool_postgres::Pool, StoreError> {
     // A closed connection is noticed without a round trip; one that fails in use is discarded.
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    deadpool_postgres::Pool::builder(Manager::from_config(settings, NoTls, recycling))
+    deadpool_postgres::Pool::builder(Manager::from_connect(settings, primary.clone(), recycling))
         .max_size(size)
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts {
@@ -120,21 +131,22 @@ fn pool_of(
 }
 
 /// How to connect, with the time limits that every connection of the registry has.
-pub(super) fn connection_settings(config: &Config) -> Result<tokio_postgres::Config, StoreError> {
-    let url = config.database_url().map_err(|error| StoreError::Settings(error.to_string()))?;
-    let mut settings: tokio_postgres::Config = url
-        .expose_secret()
-        .parse()
-        .map_err(|error: tokio_postgres::Error| StoreError::Settings(error.to_string()))?;
+pub(super) fn connection_settings(config: &Config) -> Result<(tokio_postgres::Config, Primary), StoreError> {
+    let url = config.database().map_err(|error| StoreError::Settings(error.to_string()))?;
+    let primary = Primary::new(url.encryption.as_ref().map(tls::connector).transpose()?);
+    let mut settings = url.settings;
     if settings.get_application_name().is_none() {
         settings.application_name("token-registry");
     }
     if settings.get_connect_timeout().is_none() {
         settings.connect_timeout(config.database_connect_timeout);
     }
-    settings.keepalives_idle(Duration::from_secs(30));
-    settings.tcp_user_timeout(Duration::from_secs(15));
-    // After a failover, only the primary will do.
+    // A peer that has vanished is noticed while a connection is idle, and soon while a statement waits for it.
+    settings.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
+    if settings.get_tcp_user_timeout().is_none() {
+        settings.tcp_user_timeout(Duration::from_secs(5));
+    }
+    // Read replicas are behind: what was revoked is still active there.
     settings.target_session_attrs(TargetSessionAttrs::ReadWrite);
     // The URL's own options come last, and win.
     let own = settings.get_options().unwrap_or_default();
@@ -146,5 +158,5 @@ pub(super) fn connection_settings(config: &Config) -> Result<tokio_postgres::Con
     #[cfg(feature = "planted-bugs")]
     let options = options + crate::planted::connection_options();
     settings.options(options.trim());
-    Ok(settings)
+    Ok((settings, primary))
 }

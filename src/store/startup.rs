@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::error::StoreError;
 use super::migrate::{self, Migrated};
@@ -20,12 +21,11 @@ use crate::registry::secrets::{ServerKeys, mint_server_key};
 /// # Errors
 /// The database can't be reached or its schema isn't one that this binary can bring up.
 pub async fn migrate(config: &Config) -> Result<Migrated, StoreError> {
-    let mut settings = connection_settings(config)?;
+    let (mut settings, primary) = connection_settings(config)?;
     settings.connect_timeout(config.database_connect_timeout);
-    let connecting = timeout(config.database_connect_timeout, settings.connect(NoTls));
-    let (mut client, connection) =
+    let connecting = timeout(config.database_connect_timeout, primary.connect(&settings));
+    let (mut client, driver) =
         connecting.await.map_err(|_| StoreError::Unreachable("no answer in time".to_owned()))??;
-    let driver = tokio::spawn(connection);
     let result = bring_up(&mut client).await;
     drop(client);
     // The embedded database takes one connection at a time: wait until this one is really gone.
@@ -86,13 +86,16 @@ impl Store {
         Ok(Some(row.try_get(0)?))
     }
 
-    /// Whether the database answers now: what readiness tells.
+    /// Whether the database answers now: what readiness tells. Looks for the primary too, where several hosts are
+    /// named.
     ///
     /// # Errors
     /// Why it doesn't.
     pub async fn ping(&self, within: Duration) -> Result<(), Failure> {
         let call = Call::within(within);
-        let connection = self.pool.connection(&call).await?;
+        let ((), connection) =
+            join(self.pool.look_for_the_primary(within), self.pool.connection(&call)).await;
+        let connection = connection?;
         if let Ok(Ok(())) = timeout(within, connection.ping()).await {
             return Ok(());
         }
