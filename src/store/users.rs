@@ -178,19 +178,23 @@ impl Store {
         let user_id = user_id.as_str();
         let _place = self.pool.bulk_place(call).await?;
         self.run(call, Effect::Writes, |c| async move {
+            let bulk = begin_bulk(self.pool.bulk_timeout());
+            let [user] = c.begin(&bulk, [(&USER_LOCK_FOR_DELETE, &[&user_id])]).await?;
+            // Without the lock on its row, things of a user who is created right now would be deleted against the order
+            // of locks.
+            if user.rows.is_empty() {
+                c.rollback().await;
+                return Ok(Counts::default());
+            }
             // Children go first, so that they can be counted.
-            let [_, _, generic_tokens, sessions, auth_tokens, _] = c
-                .transaction(
-                    &begin_bulk(self.pool.bulk_timeout()),
-                    [
-                        (&USER_LOCK_FOR_DELETE, &[&user_id]),
-                        (&GENERIC_DELETE_STATE, &[&user_id]),
-                        (&GENERIC_DELETE_ALL, &[&user_id]),
-                        (&SESSION_DELETE_ALL, &[&user_id]),
-                        (&AUTH_DELETE_ALL, &[&user_id]),
-                        (&USER_DELETE, &[&user_id]),
-                    ],
-                )
+            let [_, generic_tokens, sessions, auth_tokens, _] = c
+                .commit([
+                    (&GENERIC_DELETE_STATE, &[&user_id]),
+                    (&GENERIC_DELETE_ALL, &[&user_id]),
+                    (&SESSION_DELETE_ALL, &[&user_id]),
+                    (&AUTH_DELETE_ALL, &[&user_id]),
+                    (&USER_DELETE, &[&user_id]),
+                ])
                 .await?;
             Ok(counts(&[sessions, generic_tokens, auth_tokens]))
         })
