@@ -42,6 +42,7 @@ where
     F: Future<Output = Result<T, Failure>> + Send + 'static,
 {
     let call = Arc::new(Call::within(time_for(metadata, default)));
+    let _caller = Caller(Arc::clone(&call));
     let task = tokio::spawn(carry_out(Arc::clone(&call)).in_current_span());
     match timeout_at(call.deadline(), task).await {
         Ok(Ok(answer)) => answer.map(Response::new).map_err(status::of),
@@ -49,6 +50,15 @@ where
         Ok(Err(_)) => Err(status::fault()),
         Err(_) if call.give_up() => Err(status::of(Failure::OutcomeUnknown)),
         Err(_) => Err(status::of(Failure::Overloaded)),
+    }
+}
+
+/// Waits for the answer, or leaves: then what wasn't sent to the database yet never will be.
+struct Caller(Arc<Call>);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let _ = self.0.give_up();
     }
 }
 
