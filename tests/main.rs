@@ -12,6 +12,7 @@ mod clients;
 mod codes;
 mod command_line;
 mod configuration;
+mod database_tls;
 mod deadlines;
 #[cfg(feature = "embedded")]
 mod embedded;

@@ -1,9 +1,15 @@
 //! Faults: a database that is down, killed, frozen or cut off, and a server that is killed. What was acknowledged
 //! stands, and what each error says of the effect is true.
 
+mod cancelled;
+mod connections;
 mod database;
+mod disk_full;
+mod failover;
 mod lost_answers;
 mod network;
+mod pgbouncer;
+mod replicas;
 mod server;
 
 use std::time::Duration;

@@ -38,7 +38,7 @@ pub struct Load {
     pub tally: Arc<Tally>,
     callers: JoinSet<Acknowledged>,
     stop: Arc<AtomicBool>,
-    server: watch::Sender<SocketAddr>,
+    servers: watch::Sender<Vec<SocketAddr>>,
 }
 
 /// What one caller was told.
@@ -85,24 +85,35 @@ impl Tally {
 impl Load {
     /// Sends callers to a server.
     pub fn start(server: SocketAddr, callers: usize) -> Self {
-        let server = watch::Sender::new(server);
+        Self::start_on(&[server], callers)
+    }
+
+    /// Sends callers to several replicas, a call to each in turn.
+    pub fn start_on(servers: &[SocketAddr], callers: usize) -> Self {
+        let servers = watch::Sender::new(servers.to_vec());
         let (tally, stop) = (Arc::<Tally>::default(), Arc::<AtomicBool>::default());
         let mut set = JoinSet::new();
         for n in 0..callers {
             let caller = Caller {
-                server: server.subscribe(),
+                servers: servers.subscribe(),
+                turn: n,
                 tally: Arc::clone(&tally),
                 user_id: format!("user-{n}"),
             };
             let stop = Arc::clone(&stop);
             set.spawn(async move { caller.call_until(&stop).await });
         }
-        Self { tally, callers: set, stop, server }
+        Self { tally, callers: set, stop, servers }
     }
 
     /// Sends them to another server.
     pub fn move_to(&self, server: SocketAddr) {
-        self.server.send_replace(server);
+        self.move_to_all(&[server]);
+    }
+
+    /// Sends them to other replicas.
+    pub fn move_to_all(&self, servers: &[SocketAddr]) {
+        self.servers.send_replace(servers.to_vec());
     }
 
     /// Waits until so many more calls were acknowledged.
@@ -124,7 +135,7 @@ impl Load {
     /// Ends the callers, and asserts that everything that was acknowledged stands.
     pub async fn finish(mut self) {
         self.stop.store(true, SeqCst);
-        let mut client = WhitelistServiceClient::new(channel(*self.server.borrow()));
+        let mut client = WhitelistServiceClient::new(channel(self.servers.borrow()[0]));
         let mut get = async |user_id: &str, session: &str| {
             let request = GetRefreshTokenRequest { user_id: user_id.into(), session: session.into() };
             client
@@ -148,7 +159,8 @@ impl Load {
 }
 
 struct Caller {
-    server: watch::Receiver<SocketAddr>,
+    servers: watch::Receiver<Vec<SocketAddr>>,
+    turn: usize,
     tally: Arc<Tally>,
     user_id: String,
 }
@@ -175,7 +187,9 @@ impl Caller {
     }
 
     fn client(&mut self) -> WhitelistServiceClient<Channel> {
-        WhitelistServiceClient::new(channel(*self.server.borrow_and_update()))
+        let servers = self.servers.borrow_and_update();
+        self.turn += 1;
+        WhitelistServiceClient::new(channel(servers[self.turn % servers.len()]))
     }
 
     /// Makes a call that is safe to send again, until it is acknowledged.

@@ -3,10 +3,12 @@
 // Each capability uses its part of it.
 #![allow(dead_code)]
 
+pub mod installed;
 pub mod keys;
 pub mod load;
 pub mod one_time;
 pub mod people;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
@@ -247,8 +249,12 @@ pub async fn fresh_database() -> Database {
 
 /// The default configuration on a database, with a pool that suits many registries on one cluster.
 pub fn config_for(database_url: &str) -> Config {
+    let mut database_url = database_url.to_owned();
+    if let Some(pgbouncer) = pgbouncer::before_the_shared_cluster() {
+        database_url = database_url.replace(&Cluster::shared().address().to_string(), &pgbouncer.to_string());
+    }
     Config {
-        database_url: Some(database_url.to_owned().into()),
+        database_url: Some(database_url.into()),
         // TOKEN_REGISTRY_TEST_GATHERING=false runs them all without.
         gathering: std::env::var("TOKEN_REGISTRY_TEST_GATHERING").as_deref() != Ok("false"),
         database_pool_size: 8,

@@ -127,8 +127,22 @@ impl Process {
 
     /// SIGTERM.
     pub fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// SIGSTOP: it stays connected and does nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Ends [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
-        kill(id, Signal::SIGTERM).expect("SIGTERM can be sent");
+        kill(id, signal).expect("a signal can be sent");
     }
 
     /// SIGKILL, and waits for the end.

@@ -1,12 +1,13 @@
-//! A network between the server and its database that fails on demand.
+//! A network between the server and its database, or between a client and the server, that fails on demand.
 
 use std::future;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -40,6 +41,10 @@ enum Order {
 struct State {
     trap: Mutex<Option<Trap>>,
     sprung: AtomicUsize,
+    /// How many bytes of answers are forwarded before their connection is cut.
+    allowance: Mutex<Option<usize>>,
+    /// How long all bytes are held back, in microseconds.
+    delay: AtomicU64,
 }
 
 /// Waits for a request that is to be left without an answer.
@@ -51,6 +56,8 @@ enum Trap {
 /// The connection of one client.
 struct Link {
     state: Arc<State>,
+    /// Whether the bytes are PostgreSQL's protocol; no others are looked into.
+    is_postgres: bool,
     black_hole: watch::Receiver<bool>,
     /// Bytes have been swallowed. Nothing may be forwarded from then on, as the
     /// sides would take one answer for another, which no network has them do.
@@ -75,9 +82,20 @@ struct Messages {
 }
 
 impl Proxy {
-    /// A proxy that forwards to `target`, whether or not anything listens
-    /// there yet. A client whose connection cannot be forwarded is reset.
+    /// A proxy that forwards to the PostgreSQL at `target`, whether or not
+    /// anything listens there yet. A client whose connection cannot be
+    /// forwarded is reset.
     pub fn start(target: SocketAddr) -> Self {
+        Self::start_for(target, true)
+    }
+
+    /// As [`Proxy::start`], for any other protocol: there are no traps for its
+    /// requests.
+    pub fn of_bytes(target: SocketAddr) -> Self {
+        Self::start_for(target, false)
+    }
+
+    fn start_for(target: SocketAddr, is_postgres: bool) -> Self {
         let (listener, address) = free_listener().expect("a port is free");
         listener.set_nonblocking(true).expect("a listener can be made non-blocking");
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
@@ -88,7 +106,15 @@ impl Proxy {
         let state = Arc::new(State::default());
         let black_hole = watch::Sender::new(false);
         let (orders, ordered) = mpsc::unbounded_channel();
-        let work = run(listener, address, target, Arc::clone(&state), black_hole.subscribe(), ordered);
+        let link = Link {
+            state: Arc::clone(&state),
+            is_postgres,
+            black_hole: black_hole.subscribe(),
+            lossy: AtomicBool::new(false),
+            trapped: AtomicUsize::new(0),
+            offers: AtomicUsize::new(0),
+        };
+        let work = run(listener, address, target, link, ordered);
         let thread = thread::Builder::new()
             .name("proxy".to_owned())
             .spawn(move || Runtime::block_on(&runtime, work))
@@ -140,8 +166,28 @@ impl Proxy {
         self.set_trap(Trap::Containing(text.as_bytes().to_vec()));
     }
 
-    /// How many requests have been left without an answer so far, for a test
-    /// to see that its failure has taken place.
+    /// Forwards so many more bytes of answers, of all connections together, and
+    /// resets the one that would get the next: in the midst of an answer, or
+    /// before or after one, as it comes. Once; [`Proxy::let_everything_through`]
+    /// takes it back.
+    pub fn cut_after_bytes(&self, bytes: usize) {
+        *self.state.allowance.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
+    }
+
+    /// Takes [`Proxy::cut_after_bytes`] back.
+    pub fn let_everything_through(&self) {
+        *self.state.allowance.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Holds back all bytes, in both directions, for this long; zero is as
+    /// fast as before.
+    pub fn slow_down(&self, delay: Duration) {
+        let micros = u64::try_from(delay.as_micros()).expect("a delay for a test");
+        self.state.delay.store(micros, Ordering::SeqCst);
+    }
+
+    /// How many requests have been left without an answer so far, or with a
+    /// part of one, for a test to see that its failure has taken place.
     pub fn unanswered(&self) -> usize {
         self.state.sprung.load(Ordering::SeqCst)
     }
@@ -175,8 +221,7 @@ async fn run(
     listener: TcpListener,
     address: SocketAddr,
     target: SocketAddr,
-    state: Arc<State>,
-    black_hole: watch::Receiver<bool>,
+    model: Link,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
     let mut listener = Some(listener);
@@ -208,14 +253,7 @@ async fn run(
             client = accept(listener.as_ref()) => {
                 // One that gave up before it was accepted is none.
                 if let Ok(client) = client {
-                    let link = Link {
-                        state: Arc::clone(&state),
-                        black_hole: black_hole.clone(),
-                        lossy: AtomicBool::new(false),
-                        trapped: AtomicUsize::new(0),
-                        offers: AtomicUsize::new(0),
-                    };
-                    links.spawn(serve(link, client, target, cut.subscribe()));
+                    links.spawn(serve(model.another(), client, target, cut.subscribe()));
                 }
             }
         }
@@ -270,6 +308,18 @@ fn reset(side: &TcpStream) {
 }
 
 impl Link {
+    /// The same for another connection.
+    fn another(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            is_postgres: self.is_postgres,
+            black_hole: self.black_hole.clone(),
+            lossy: AtomicBool::new(false),
+            trapped: AtomicUsize::new(0),
+            offers: AtomicUsize::new(0),
+        }
+    }
+
     /// Forwards from the client to the server.
     async fn requests(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
         let mut buffer = vec![0; 64 * 1024];
@@ -280,6 +330,11 @@ impl Link {
             let read = self.read(&mut from, &mut buffer).await?;
             if read == 0 {
                 return to.shutdown().await;
+            }
+            self.delay().await;
+            if !self.is_postgres {
+                to.write_all(&buffer[..read]).await?;
+                continue;
             }
             // Before the end of the request is forwarded, so that its answer
             // cannot have come yet.
@@ -312,6 +367,20 @@ impl Link {
         let mut answered = 0;
         loop {
             let read = self.read(&mut from, &mut buffer).await?;
+            self.delay().await;
+            let allowed = self.allowed(read);
+            if allowed < read {
+                to.write_all(&buffer[..allowed]).await?;
+                self.state.sprung.fetch_add(1, Ordering::SeqCst);
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            if !self.is_postgres {
+                if read == 0 {
+                    return to.shutdown().await;
+                }
+                to.write_all(&buffer[..read]).await?;
+                continue;
+            }
             let trapped = self.trapped.load(Ordering::SeqCst);
             let refusals = self.offers.swap(0, Ordering::SeqCst).min(read);
             let mut forwarded = if answered + 1 == trapped { 0 } else { read };
@@ -334,6 +403,21 @@ impl Link {
             }
             to.write_all(&buffer[..forwarded]).await?;
         }
+    }
+
+    async fn delay(&self) {
+        let delay = self.state.delay.load(Ordering::SeqCst);
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_micros(delay)).await;
+        }
+    }
+
+    /// How many of so many bytes of an answer may be forwarded.
+    fn allowed(&self, read: usize) -> usize {
+        let mut allowance = self.state.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left) = *allowance else { return read };
+        *allowance = left.checked_sub(read);
+        left.min(read)
     }
 
     /// The next bytes to be forwarded, or none at their end.

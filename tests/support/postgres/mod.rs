@@ -8,6 +8,7 @@ mod administrator;
 mod binaries;
 mod place;
 mod server;
+mod standby;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use tokio_postgres::Config;
 use administrator::{Administrator, connect, on_own_runtime};
 use binaries::binaries;
 pub use place::free_listener;
-use place::{Account, account, make_directory, port_was_taken};
+use place::{Account, account, make_directory, make_directory_in, port_was_taken};
 use server::Server;
 use watchdog::Watchdog;
 
@@ -73,6 +74,15 @@ pub struct Cluster {
     names: AtomicU64,
 }
 
+/// Where a cluster's data come from.
+enum Origin<'a> {
+    New,
+    /// In a directory below this one.
+    NewIn(&'a Path),
+    /// Copied from a running primary, to follow it.
+    Copy(&'a Cluster),
+}
+
 /// A database of one test, dropped in the background when its test is done.
 pub struct Database {
     /// Where a client of the database connects to.
@@ -90,7 +100,7 @@ impl Cluster {
         static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
         // The failure is kept as well, so that every test says why and none
         // tries again for half a minute.
-        match SHARED.get_or_init(|| Self::try_start(FAST)) {
+        match SHARED.get_or_init(|| Self::try_start(&Origin::New, FAST)) {
             Ok(cluster) => cluster,
             Err(reason) => panic!("{reason}"),
         }
@@ -100,13 +110,19 @@ impl Cluster {
     /// `settings`, and but for `fsync`, which is off: what it guards against is
     /// a crash of the whole machine, and recovery takes seconds with it.
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        Self::try_start(settings).unwrap_or_else(|reason| panic!("{reason}"))
+        Self::try_start(&Origin::New, settings).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
-    fn try_start(settings: &[(&str, &str)]) -> Result<Self, String> {
+    /// As [`Cluster::start`], in a directory below `parent`, which every
+    /// account can enter and the tests can write to.
+    pub fn start_in(parent: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::try_start(&Origin::NewIn(parent), settings).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    fn try_start(origin: &Origin<'_>, settings: &[(&str, &str)]) -> Result<Self, String> {
         // Somebody else may take a port between its choice and its use.
         for _ in 0..5 {
-            let cluster = Self::prepare(settings)?;
+            let cluster = Self::prepare(origin, settings)?;
             match cluster.launch() {
                 Ok(()) => return Ok(cluster),
                 Err(_) if port_was_taken(&cluster.log()) => {}
@@ -117,11 +133,14 @@ impl Cluster {
     }
 
     /// Everything but the server's start.
-    fn prepare(settings: &[(&str, &str)]) -> Result<Self, String> {
+    fn prepare(origin: &Origin<'_>, settings: &[(&str, &str)]) -> Result<Self, String> {
         let binaries = binaries()?;
         let account = account()?;
         let port = free_listener()?.1.port();
-        let directory = make_directory()?;
+        let directory = match origin {
+            Origin::NewIn(parent) => make_directory_in(parent)?,
+            _ => make_directory()?,
+        };
         let watchdog = Watchdog::start(&directory)?;
         let cluster = Self {
             administrator: Administrator::start(socket(&directory, port))?,
@@ -133,8 +152,21 @@ impl Cluster {
             template: OnceCell::new(),
             names: AtomicU64::new(0),
         };
-        cluster.initialise(settings)?;
+        cluster.initialise(origin, settings)?;
         Ok(cluster)
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Has a program run under the servers' account, for one that refuses to
+    /// run as root as well.
+    pub fn lend_account(&self, command: &mut Command) {
+        if let Some(account) = self.account {
+            command.uid(account.user).gid(account.group);
+        }
     }
 
     /// The path of one of PostgreSQL's own programs.
@@ -162,14 +194,20 @@ impl Cluster {
     /// An empty database.
     pub fn create_database(&self) -> Database {
         let name = self.unused_name();
-        let created = self.administrator.order(vec![format!("create database {name}")]);
+        self.execute(&[&format!("create database {name}")]);
+        self.database(name)
+    }
+
+    /// Runs statements as the superuser, each a transaction of its own.
+    pub fn execute(&self, statements: &[&str]) {
+        let what = statements.join("; ");
+        let done = self.administrator.order(statements.iter().map(ToString::to_string).collect());
         // A thread, as a runtime's own may not block on a channel of Tokio's.
         thread::scope(|scope| {
-            scope.spawn(|| created.blocking_recv()).join().expect("the wait for a database does not panic")
+            scope.spawn(|| done.blocking_recv()).join().expect("the wait for PostgreSQL does not panic")
         })
         .expect("the administrator outlives its cluster")
-        .expect("an empty database is created");
-        self.database(name)
+        .unwrap_or_else(|reason| panic!("PostgreSQL refused `{what}`: {reason}"));
     }
 
     /// A copy of a database that `prepare` has filled, given its URL.
@@ -260,7 +298,8 @@ impl Cluster {
         name
     }
 
-    async fn administrate(&self, statements: Vec<String>) {
+    /// As [`Cluster::execute`], without blocking.
+    pub async fn administrate(&self, statements: Vec<String>) {
         let what = statements.join("; ");
         self.administrator
             .order(statements)
@@ -289,13 +328,11 @@ impl Cluster {
             }
         }
         command.env("LC_ALL", "C");
-        if let Some(account) = self.account {
-            command.uid(account.user).gid(account.group);
-        }
+        self.lend_account(&mut command);
         Ok(command)
     }
 
-    fn initialise(&self, settings: &[(&str, &str)]) -> Result<(), String> {
+    fn initialise(&self, origin: &Origin<'_>, settings: &[(&str, &str)]) -> Result<(), String> {
         let data = self.directory.join("data");
         DirBuilder::new()
             .mode(0o700)
@@ -307,20 +344,18 @@ impl Cluster {
                     .map_err(|error| format!("cannot give {} away: {error}", path.display()))?;
             }
         }
-        let mut initdb = self
-            .command("initdb")?
-            .args(["--auth=trust", "--encoding=UTF8", "--no-locale"])
-            .args(["--no-sync", "--no-instructions"])
-            .arg(format!("--username={SUPERUSER}"))
-            .arg("--pgdata")
-            .arg(&data)
-            .spawn()
-            .map_err(|error| format!("cannot run initdb: {error}"))?;
-        self.server().watchdog.watch(Some(&initdb))?;
-        let status = initdb.wait().map_err(|error| format!("cannot wait for initdb: {error}"))?;
-        self.server().watchdog.watch(None)?;
-        if !status.success() {
-            return Err(format!("initdb ended with {status}:\n{}", self.log()));
+        match origin {
+            Origin::New | Origin::NewIn(_) => {
+                let mut initdb = self.command("initdb")?;
+                initdb
+                    .args(["--auth=trust", "--encoding=UTF8", "--no-locale"])
+                    .args(["--no-sync", "--no-instructions"])
+                    .arg(format!("--username={SUPERUSER}"))
+                    .arg("--pgdata")
+                    .arg(&data);
+                self.run(initdb)?;
+            }
+            Origin::Copy(primary) => self.run(self.copying(primary, &data)?)?,
         }
 
         // In the file rather than on the command line, where ALTER SYSTEM
@@ -343,6 +378,16 @@ impl Cluster {
             .open(data.join("postgresql.conf"))
             .and_then(|mut file| file.write_all(lines.concat().as_bytes()))
             .map_err(|error| format!("cannot write postgresql.conf: {error}"))
+    }
+
+    /// Runs a program to its end, and ends it with the test process.
+    fn run(&self, mut command: Command) -> Result<(), String> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
+        self.server().watchdog.watch(Some(&child))?;
+        let status = child.wait().map_err(|error| format!("cannot wait for {program}: {error}"))?;
+        self.server().watchdog.watch(None)?;
+        if status.success() { Ok(()) } else { Err(format!("{program} ended with {status}:\n{}", self.log())) }
     }
 
     /// Starts the server and waits until it answers.

@@ -48,12 +48,17 @@ pub fn free_listener() -> Result<(TcpListener, SocketAddr), String> {
 
 /// A new directory for a cluster, open to the server's account.
 pub(super) fn make_directory() -> Result<PathBuf, String> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
     let parent = [env::temp_dir(), PathBuf::from("/tmp")]
         .into_iter()
         .filter_map(|path| path.canonicalize().ok())
         .find(|path| is_suitable(path))
         .ok_or("neither the directory for temporary files nor /tmp suits PostgreSQL")?;
+    make_directory_in(&parent)
+}
+
+/// A new directory for a cluster, below this one.
+pub(super) fn make_directory_in(parent: &Path) -> Result<PathBuf, String> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("registry-pg-{}-{count}", process::id()));
