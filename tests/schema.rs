@@ -20,8 +20,8 @@ async fn newest() -> i32 {
 /// A server on this database has to end by itself; what it says.
 async fn refusal_to_serve(url: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let ended = patiently(server::run(listener, config_for(url), std::future::pending())).await;
-    ended.expect_err("it must not serve").to_string()
+    let serving = Box::pin(server::run(listener, config_for(url), std::future::pending()));
+    patiently(serving).await.expect_err("it must not serve").to_string()
 }
 
 async fn tables(database: &Database) -> Vec<String> {

@@ -51,13 +51,14 @@ impl Primary {
 
     /// Connects to the primary. The link lasts as long as that is the primary, and no longer than this.
     pub(super) async fn connect(&self, settings: &Config) -> Result<(Client, JoinHandle<()>), Error> {
-        let link = self.newest_of(settings, PATIENCE).await?;
+        // Rarely awaited and large: on the heap.
+        let link = Box::pin(self.newest_of(settings, PATIENCE)).await?;
         Ok((link.client, link.driver))
     }
 
     /// Looks whether another host has become the primary: one whose link just hangs doesn't tell.
     pub(super) async fn look(&self, settings: &Config, patience: Duration) {
-        if let Err(error) = self.newest_of(settings, patience).await {
+        if let Err(error) = Box::pin(self.newest_of(settings, patience)).await {
             tracing::debug!(%error, "no primary found");
         }
     }
