@@ -1,6 +1,6 @@
 //! API keys: the keys of `rest_framework.authtoken` go on working.
 
-use token_registry::proto::TokenState;
+use token_registry::proto::{CreateAuthTokenRequest, TokenState};
 
 use super::django::{Django, counts};
 use crate::support::{Registry, keys, people};
@@ -50,6 +50,18 @@ async fn a_key_that_was_revoked_here_stays_revoked() {
     people::revoke_credentials(&registry, people::change("1")).await.unwrap();
     assert_eq!(django.import(&registry).await.auth_tokens, counts(1, 0, 0, 1));
     assert_eq!(keys::authenticate(&registry, KEY).await.state(), TokenState::Revoked);
+}
+
+#[tokio::test]
+async fn whoever_has_made_a_key_here_keeps_it() {
+    let (django, registry) = (Django::with_ada().await, Registry::start().await);
+    let request = CreateAuthTokenRequest { user_id: "1".into(), ..Default::default() };
+    let (_, own) = keys::create(&registry, request).await.unwrap();
+    give(&django, KEY).await;
+    let report = django.import(&registry).await;
+    assert_eq!((report.auth_tokens.kept, report.auth_tokens.new), (1, 0));
+    assert_eq!(keys::state(&registry, &own).await, TokenState::Active);
+    assert_eq!(keys::state(&registry, KEY).await, TokenState::Unknown);
 }
 
 #[tokio::test]
