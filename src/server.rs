@@ -84,7 +84,7 @@ pub async fn run_with_ready(
     let opening = async {
         open(&store, &config).await?;
         ready();
-        tokio::join!(health.follow(&store), store.write_uses());
+        tokio::join!(health.follow(&store), store.write_uses(), store.purge_when_due(&config.purge));
         Ok::<(), StoreError>(())
     };
     let mut scraped = std::pin::pin!(scraped);

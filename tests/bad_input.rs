@@ -12,10 +12,11 @@ use token_registry::proto::{
     AddRefreshTokenRequest, AuthenticateAuthTokenRequest, BatchCheckSessionsRequest,
     CheckGenericTokenRequest, CheckRefreshTokenRequest, CheckSessionRequest, ClientInfo,
     ConsumeGenericTokenRequest, CreateAuthTokenRequest, CreateUserRequest, DeleteAuthTokenRequest,
-    DeleteUserRequest, GetAuthTokenRequest, GetRefreshTokenRequest, GetUserRequest, IssueGenericTokenRequest,
-    ListAuthTokensRequest, ListGenericTokensRequest, ListRefreshTokensRequest, RevokeCredentialsRequest,
-    RevokeGenericTokensRequest, RevokeSessionRequest, RevokeUserSessionsRequest, RotateRefreshTokenRequest,
-    SessionQuestion, SetRefreshTokenEnabledRequest, SetUserActiveRequest, TokenState,
+    DeleteUserRequest, GetAuthTokenRequest, GetRefreshTokenRequest, GetStatisticsRequest, GetUserRequest,
+    IssueGenericTokenRequest, ListAuthTokensRequest, ListGenericTokensRequest, ListRefreshTokensRequest,
+    PurgeExpiredRequest, RevokeCredentialsRequest, RevokeGenericTokensRequest, RevokeSessionRequest,
+    RevokeUserSessionsRequest, RotateRefreshTokenRequest, SessionQuestion, SetRefreshTokenEnabledRequest,
+    SetUserActiveRequest, TokenState,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -75,6 +76,8 @@ pub fn good_request(method: &str) -> Vec<u8> {
         "RevokeCredentials" => {
             bytes(&RevokeCredentialsRequest { user_id, keep_auth_tokens: Some(false), ..Default::default() })
         }
+        "PurgeExpired" => bytes(&PurgeExpiredRequest::default()),
+        "GetStatistics" => bytes(&GetStatisticsRequest {}),
         "DeleteUser" => bytes(&DeleteUserRequest { user_id }),
         new => panic!("{new} has no good request here yet"),
     }
@@ -161,13 +164,13 @@ fn bad_values(field: &FieldDescriptorProto) -> Vec<Vec<u8>> {
             };
             forged.map(field).into()
         }
-        "page_size" => numbers(&[-1, i64::from(i32::MIN)]),
+        "page_size" | "batch_size" => numbers(&[-1, i64::from(i32::MIN)]),
         "digits" => numbers(&[5, 11, 0, -1, i64::from(i32::MAX)]),
         "max_attempts" => numbers(&[0, -1, i64::from(i32::MIN)]),
         "state" => numbers(&[99, -1]),
         "reason" => numbers(&[99, -1, 2, 6]),
         "session_lifetime" | "idle_timeout" | "lifetime" => durations(&[(0, 0)]),
-        "rotation_grace" => durations(&[]),
+        "rotation_grace" | "older_than" => durations(&[]),
         "client" => {
             let not_addresses = [
                 "",
@@ -188,7 +191,9 @@ fn bad_values(field: &FieldDescriptorProto) -> Vec<Vec<u8>> {
             not_addresses.map(field).into()
         }
         // Any value is one, and absence is tried below; so is the list of messages.
-        "enabled" | "active" | "keep_existing" | "keep_auth_tokens" | "replace" | "sessions" => Vec::new(),
+        "enabled" | "active" | "keep_existing" | "keep_auth_tokens" | "replace" | "apply" | "sessions" => {
+            Vec::new()
+        }
         new => panic!("{new} has no rule here yet"),
     }
 }
@@ -284,6 +289,8 @@ async fn an_empty_request_names_everything_that_it_lacks() {
             "CheckSession" | "GetRefreshToken" | "RevokeSession" => set(["user_id", "session"]),
             "SetRefreshTokenEnabled" => set(["user_id", "session", "enabled"]),
             "BatchCheckSessions" => set(["sessions"]),
+            // They lack nothing.
+            "PurgeExpired" | "GetStatistics" => continue,
             "IssueGenericToken" => set(["user_id", "purpose"]),
             "ConsumeGenericToken" | "CheckGenericToken" => set(["purpose", "value"]),
             "AuthenticateAuthToken" => set(["key"]),

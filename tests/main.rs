@@ -21,6 +21,7 @@ mod faults;
 mod gathering;
 mod import;
 mod listing;
+mod maintenance;
 mod metrics;
 mod one_time_tokens;
 mod operator;

@@ -9,6 +9,7 @@ use tonic_types::StatusExt as _;
 use super::failure::{Failure, with_causes};
 use crate::proto::auth_token_service_client::AuthTokenServiceClient;
 use crate::proto::generic_token_service_client::GenericTokenServiceClient;
+use crate::proto::maintenance_service_client::MaintenanceServiceClient;
 use crate::proto::user_service_client::UserServiceClient;
 use crate::proto::whitelist_service_client::WhitelistServiceClient;
 
@@ -58,6 +59,10 @@ impl Client {
 
     pub(super) fn auth_tokens(&self) -> AuthTokenServiceClient<Channel> {
         AuthTokenServiceClient::new(self.channel.clone())
+    }
+
+    pub(super) fn maintenance(&self) -> MaintenanceServiceClient<Channel> {
+        MaintenanceServiceClient::new(self.channel.clone())
     }
 
     pub(super) fn users(&self) -> UserServiceClient<Channel> {

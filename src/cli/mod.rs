@@ -20,9 +20,11 @@ mod key;
 mod listen;
 mod migrate;
 mod output;
+mod purge;
 mod serve;
 mod session;
 mod signals;
+mod stats;
 mod user;
 mod user_agent;
 
@@ -127,6 +129,10 @@ enum Command {
     Generic(generic::Generic),
     /// Make, list and remove a user's API keys
     Key(key::Key),
+    /// Remove what has been over for long, or (without --apply) count it
+    Purge(purge::Purge),
+    /// Count what there is, by kind and state
+    Stats(stats::Stats),
     /// Print what the registry reads from a User-Agent header
     UserAgent(user_agent::UserAgent),
     /// Print a script that completes commands and flags in a shell
@@ -155,6 +161,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Session(session) => in_runtime(session::run(session)),
         Command::Generic(generic) => in_runtime(generic::run(generic)),
         Command::Key(key) => in_runtime(key::run(key)),
+        Command::Purge(purge) => in_runtime(purge::run(purge)),
+        Command::Stats(stats) => in_runtime(stats::run(stats)),
         Command::UserAgent(user_agent) => {
             user_agent::run(&user_agent);
             Ok(())

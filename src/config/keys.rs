@@ -128,6 +128,15 @@ pub(super) static SECTIONS: &[Section] = &[
             "What API keys are made as: drf is one a user, 40 hexadecimal digits as in Django REST \
              framework; prefixed is several a user, trk_ with a checksum; both authenticate"),
     ] },
+    Section { heading: "Purge", keys: &[
+        key("purge.interval", duration(Duration::ZERO, Duration::from_hours(30 * 24)), Some("1h"),
+            "How often one of the servers removes what has been over for long; 0s: none does, see \
+             token-registry purge"),
+        key("purge.retention", duration(Duration::ZERO, TEN_YEARS), Some("30d"),
+            "For how long sessions, one-time tokens and API keys stay after they ended"),
+        key("purge.batch_size", count(10_000), Some("500"),
+            "How many rows one step of the purge looks at"),
+    ] },
     Section { heading: "Logs", keys: &[
         key("log_format", Kind::Choice(&["auto", "text", "json"]), Some("auto"),
             "How log lines look: auto is text on a terminal and JSON otherwise"),

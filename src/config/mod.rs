@@ -114,6 +114,9 @@ pub struct Config {
     /// What holds for API keys.
     pub auth_tokens: AuthTokens,
 
+    /// When what is over is removed.
+    pub purge: PurgeSchedule,
+
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `tracing`'s `EnvFilter`.
@@ -126,6 +129,18 @@ pub struct Config {
 pub struct AuthTokens {
     /// What new keys look like, and how many a user has. Keys of either model authenticate.
     pub model: AuthTokenModel,
+}
+
+/// When what is over is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeSchedule {
+    /// How often one of the replicas does it; zero: none does.
+    pub interval: Duration,
+    /// For how long something must have been over.
+    pub retention: Duration,
+    /// How many rows one step looks at.
+    pub batch_size: u32,
 }
 
 /// A model of API keys.

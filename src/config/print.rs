@@ -150,6 +150,9 @@ mod tests {
             ("generic_tokens.window", "5m"),
             ("purposes", "{login={max_attempts=3}}"),
             ("auth_tokens.model", "prefixed"),
+            ("purge.interval", "2h"),
+            ("purge.retention", "1d"),
+            ("purge.batch_size", "7"),
             ("log_format", "json"),
             ("log_filter", "debug"),
         ];

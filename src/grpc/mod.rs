@@ -5,6 +5,7 @@ mod auth_token;
 pub mod codec;
 mod generic_token;
 mod health;
+mod maintenance;
 mod message;
 pub mod methods;
 mod observe;
@@ -60,6 +61,7 @@ impl Registry {
     pub fn routes(&self) -> tonic::service::Routes {
         use crate::proto::auth_token_service_server::AuthTokenServiceServer;
         use crate::proto::generic_token_service_server::GenericTokenServiceServer;
+        use crate::proto::maintenance_service_server::MaintenanceServiceServer;
         use crate::proto::user_service_server::UserServiceServer;
         use crate::proto::whitelist_service_server::WhitelistServiceServer;
         tonic::service::Routes::new(
@@ -67,15 +69,17 @@ impl Registry {
         )
         .add_service(GenericTokenServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
         .add_service(AuthTokenServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
+        .add_service(MaintenanceServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
         .add_service(UserServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
     }
 }
 
 /// Full names of the registry's services.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     "tokenregistry.v1.WhitelistService",
     "tokenregistry.v1.GenericTokenService",
     "tokenregistry.v1.AuthTokenService",
+    "tokenregistry.v1.MaintenanceService",
     "tokenregistry.v1.UserService",
 ];
 

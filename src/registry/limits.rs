@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::identifiers::Purpose;
-use crate::config::{AuthTokenModel, Config, GenericTokenPolicy};
+use crate::config::{AuthTokenModel, Config, GenericTokenPolicy, PurgeSchedule};
 
 /// Limits and windows, as configured.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Limits {
     pub require_known_users: bool,
     /// What API keys are made as.
     pub auth_token_model: AuthTokenModel,
+    /// When the purge runs, and what it takes.
+    pub purge: PurgeSchedule,
     default_policy: GenericTokenPolicy,
     policies: BTreeMap<String, GenericTokenPolicy>,
 }
@@ -51,6 +53,7 @@ impl From<&Config> for Limits {
             max_sessions_per_user: config.max_sessions_per_user,
             require_known_users: config.require_known_users,
             auth_token_model: config.auth_tokens.model,
+            purge: config.purge,
             default_policy: config.generic_tokens,
             policies: config
                 .purposes

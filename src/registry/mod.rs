@@ -8,6 +8,7 @@ pub mod fields;
 pub mod generic_token;
 pub mod identifiers;
 pub mod limits;
+pub mod maintenance;
 pub mod page;
 pub mod refusal;
 pub mod revocation;

@@ -29,6 +29,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0004_imported_auth_tokens",
         sql: include_str!("../../migrations/0004_imported_auth_tokens.sql"),
     },
+    Migration {
+        version: 5,
+        name: "0005_maintenance",
+        sql: include_str!("../../migrations/0005_maintenance.sql"),
+    },
 ];
 
 /// Which schema was found, and which is there now.

@@ -17,11 +17,14 @@ mod migrate;
 mod pool;
 mod pool_status;
 mod primary;
+mod purge;
 mod rows;
 mod session_sets;
 mod sessions;
 mod startup;
 mod statements;
+mod statistics;
+mod tasks;
 mod tls;
 mod users;
 mod uses;
@@ -57,6 +60,8 @@ pub struct Store {
     generic_tokens: GenericTokenLanes,
     auth_tokens: AuthTokenLanes,
     uses: Uses,
+    /// This replica's name among those that share the database.
+    replica: String,
     /// Known once the database is reached and its schema is right; until then nothing is answered.
     keys: OnceLock<ServerKeys>,
 }
@@ -87,6 +92,7 @@ impl Store {
             generic_tokens: GenericTokenLanes::new(&pool, &limits, config.gathering, metrics),
             auth_tokens: AuthTokenLanes::new(&pool, config.gathering, metrics),
             uses: Uses::default(),
+            replica: format!("{:032x}", rand::random::<u128>()),
             pool,
             limits,
             keys: OnceLock::new(),
@@ -117,9 +123,36 @@ impl Store {
     where
         F: Future<Output = Result<T, StatementError>>,
     {
+        self.run_on(call, effect, || self.pool.connection(call), work).await
+    }
+
+    /// The same on a connection with pinned plans.
+    async fn run_pinned<T, F>(
+        &self,
+        call: &Call,
+        effect: Effect,
+        work: impl Fn(Arc<Connection>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, StatementError>>,
+    {
+        self.run_on(call, effect, || self.pool.connection_for_sets(call), work).await
+    }
+
+    async fn run_on<T, C, F>(
+        &self,
+        call: &Call,
+        effect: Effect,
+        connection: impl Fn() -> C,
+        work: impl Fn(Arc<Connection>) -> F,
+    ) -> Result<T, Failure>
+    where
+        C: Future<Output = Result<Connection, Failure>>,
+        F: Future<Output = Result<T, StatementError>>,
+    {
         self.keys()?;
         for _ in 0..ATTEMPTS {
-            let connection = Arc::new(self.pool.connection(call).await?);
+            let connection = Arc::new(connection().await?);
             if effect == Effect::Writes {
                 call.mark_sent()?;
             }

@@ -44,6 +44,9 @@ const PHRASES: &[(&str, &str)] = &[
          + greatest(make_interval(secs => $6), least(s.rotation_grace, make_interval(secs => $5))) \
          > greatest(s.created, statement_timestamp()), false)",
     ),
+    ("{session_over_since}", "least(s.revoked_at, s.session_expires, s.idle_expires)"),
+    ("{generic_over_since}", "least(t.consumed_at, t.revoked_at, t.expires)"),
+    ("{key_over_since}", "least(t.revoked_at, t.expires)"),
     ("{valid}", "(t.revoked_at is null and (t.expires is null or t.expires > clock_timestamp()))"),
     ("{unspent}", "(t.consumed_at is null and t.revoked_at is null and t.expires > clock_timestamp())"),
     (
@@ -141,6 +144,20 @@ statements! {
     AUTH_DELETE_ALL = "auth/delete_all.sql";
     AUTH_REVOKE_ALL = "auth/revoke_all.sql";
     AUTH_NOTE_USES = "auth/note_uses.sql";
+    PURGE_SESSIONS = "maintenance/purge_sessions.sql";
+    PURGE_GENERIC_TOKENS = "maintenance/purge_generic_tokens.sql";
+    PURGE_AUTH_TOKENS = "maintenance/purge_auth_tokens.sql";
+    PURGE_CREDENTIAL_CHANGES = "maintenance/purge_credential_changes.sql";
+    CLAIM_TASK = "maintenance/claim_task.sql";
+    FINISH_TASK = "maintenance/finish_task.sql";
+    ESTIMATE_ROWS = "maintenance/estimate_rows.sql";
+    COUNT_SESSIONS = "maintenance/count_sessions.sql";
+    COUNT_GENERIC_TOKENS = "maintenance/count_generic_tokens.sql";
+    COUNT_AUTH_TOKENS = "maintenance/count_auth_tokens.sql";
+    COUNT_USERS = "maintenance/count_users.sql";
+    TABLES = "maintenance/tables.sql";
+    GET_STATISTICS = "maintenance/get_statistics.sql";
+    PUT_STATISTICS = "maintenance/put_statistics.sql";
     SERVER_KEY = "server_key.sql";
     IMPORT_CREATE_USERS = "import/create_users.sql";
     IMPORT_USERS = "import/users.sql";

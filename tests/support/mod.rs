@@ -22,6 +22,7 @@ use std::time::Duration;
 use token_registry::config::Config;
 use token_registry::proto::auth_token_service_client::AuthTokenServiceClient;
 use token_registry::proto::generic_token_service_client::GenericTokenServiceClient;
+use token_registry::proto::maintenance_service_client::MaintenanceServiceClient;
 use token_registry::proto::user_service_client::UserServiceClient;
 use token_registry::proto::whitelist_service_client::WhitelistServiceClient;
 use token_registry::proto::{
@@ -48,6 +49,7 @@ pub struct Registry {
     pub generic: GenericTokenServiceClient<Channel>,
     pub auth: AuthTokenServiceClient<Channel>,
     pub users: UserServiceClient<Channel>,
+    pub maintenance: MaintenanceServiceClient<Channel>,
     /// Its database's URL.
     pub database_url: String,
     // Dropped in this order: the server ends before its database goes.
@@ -115,7 +117,8 @@ impl Registry {
             whitelist: WhitelistServiceClient::new(channel.clone()),
             generic: GenericTokenServiceClient::new(channel.clone()),
             auth: AuthTokenServiceClient::new(channel.clone()),
-            users: UserServiceClient::new(channel),
+            users: UserServiceClient::new(channel.clone()),
+            maintenance: MaintenanceServiceClient::new(channel),
             database_url: database_url.to_owned(),
             stop: None,
             running: None,
