@@ -6,16 +6,18 @@
 //! | [`config`] | one struct; flags, environment, file |
 //! | [`cli`] | the commands of the binary |
 //! | [`server`] | runs the registry on a listener until it is told to stop |
+//! | [`access`] | who may call: callers, their keys and certificates, roles |
 //! | [`grpc`] | one file a service: message in, domain call, message out |
 //! | [`registry`] | the domain: types, states and rules, without gRPC or SQL |
 //! | [`store`] | PostgreSQL: the pool, the schema, every statement |
 //! | [`import`] | rows of another system, brought over while it runs |
 //! | [`client_info`] | user agents and addresses |
 //! | `embedded` | the zero-install development database (feature `embedded`) |
-//! | [`telemetry`] | logs and metrics |
+//! | [`telemetry`] | logs, the audit log, metrics and traces |
 //! | `planted` | bugs planted on purpose, for the torture to find (feature `planted-bugs`) |
 //! | [`proto`] | the messages, generated from `proto/` |
 
+pub mod access;
 pub mod cli;
 pub mod client_info;
 pub mod config;

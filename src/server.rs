@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 use tower::layer::util::{Identity, Stack};
 
+use crate::access::{Access, CallersError};
 use crate::config::Config;
-use crate::grpc::{Health, Observe, Registry};
+use crate::grpc::{Guard, Health, Observe, Registry};
 use crate::proto;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Metrics, serve_metrics};
@@ -23,6 +25,9 @@ pub enum ServerError {
     /// The database is one that the registry can't be right on, or its settings are wrong.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The file of callers is wrong.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
     /// The listener of the metrics can't be opened, or failed.
     #[error("can't serve metrics on {0}: {1}")]
     Metrics(SocketAddr, io::Error),
@@ -69,16 +74,23 @@ pub async fn run_with_ready(
     let metrics = Arc::new(Metrics::default());
     let store = Arc::new(Store::new(&config, &metrics)?);
     let scraped = scraped(&config, &metrics).await?;
+    let access = config.callers.clone().map(Access::read).transpose()?.map(Arc::new);
+    // Ended with this function.
+    let mut following = JoinSet::new();
+    if let Some(access) = access.clone() {
+        following.spawn(async move { access.follow().await });
+    }
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::starting(reporter).await;
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = router(&store, &metrics, &config)?
+    let serving = router(&store, &metrics, access, &config)?
         .add_service(health_service)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
             let _ = stopped.await;
         });
-    let mut serving = std::pin::pin!(serving);
+    // Boxed: both are large, and so would be every future that runs a server.
+    let mut serving = Box::pin(serving);
     let mut shutdown = std::pin::pin!(shutdown);
 
     let opening = async {
@@ -87,7 +99,7 @@ pub async fn run_with_ready(
         tokio::join!(health.follow(&store), store.write_uses(), store.purge_when_due(&config.purge));
         Ok::<(), StoreError>(())
     };
-    let mut scraped = std::pin::pin!(scraped);
+    let mut scraped = Box::pin(scraped);
     tokio::select! {
         served = &mut serving => return Ok(served?),
         failed = &mut scraped => return failed,
@@ -153,11 +165,15 @@ pub fn transport(metrics: &Arc<Metrics>) -> Server<Stack<Observe, Identity>> {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
+/// The layers around every service.
+type Layers = Stack<Guard, Stack<Observe, Identity>>;
+
 fn router(
     store: &Arc<Store>,
     metrics: &Arc<Metrics>,
+    access: Option<Arc<Access>>,
     config: &Config,
-) -> Result<Router<Stack<Observe, Identity>>, ServerError> {
+) -> Result<Router<Layers>, ServerError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -166,6 +182,7 @@ fn router(
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(transport(metrics)
+        .layer(Guard::new(access))
         .add_routes(Registry::new(Arc::clone(store), Arc::clone(metrics), config).routes())
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))

@@ -3,9 +3,11 @@
 mod contract;
 mod support;
 
+mod audit;
 mod auth_tokens;
 mod bad_bytes;
 mod bad_input;
+mod callers;
 mod checker;
 mod client_info;
 mod clients;
@@ -38,4 +40,5 @@ mod secrets;
 mod server;
 mod sessions;
 mod statements;
+mod traces;
 mod users;

@@ -203,3 +203,28 @@ async fn a_port_that_is_taken_is_said_and_nothing_is_served() {
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains(&format!("can't serve metrics on {address}")), "{said}");
 }
+
+#[tokio::test]
+async fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
+    let database = fresh_database().await;
+    let server = Process::serve(&database.url, &[LISTEN]);
+    server.serving().await;
+    let text = get(metrics_of(&server).await, "/metrics").await;
+    for asking in [
+        include_str!("../deploy/grafana/token-registry.json"),
+        include_str!("../deploy/prometheus/alerts.yaml"),
+    ] {
+        let words = asking.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let metrics =
+            words.filter(|word| word.starts_with("grpc_server_") || word.starts_with("token_registry_"));
+        let mut count = 0;
+        for metric in metrics {
+            let family =
+                ["_total", "_bucket", "_sum", "_count"].iter().find_map(|end| metric.strip_suffix(end));
+            let declared = format!("# TYPE {} ", family.unwrap_or(metric));
+            assert!(text.contains(&declared), "{metric} is asked for, and there is none");
+            count += 1;
+        }
+        assert!(count > 5, "{count}");
+    }
+}

@@ -43,7 +43,8 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
         let mut config = configuration(database_url);
         config.gathering = !ungathered;
         config.log_filter = "warn".into();
-        telemetry::start(LogFormat::Text, &config.log_filter);
+        config.log_format = LogFormat::Text;
+        let _telemetry = telemetry::start(&config)?;
         let metrics = Arc::new(telemetry::Metrics::default());
         let store = Arc::new(Store::new(&config, &metrics)?);
         store.open(&config).await?;

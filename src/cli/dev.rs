@@ -15,7 +15,7 @@ use crate::server;
 
 pub(super) async fn dev(data: Option<PathBuf>, flags: &Flags) -> Result<(), Failure> {
     let mut config = Config::load(flags)?;
-    start_logs(&config);
+    let telemetry = start_logs(&config)?;
     let shutdown = shutdown_signal()?;
     // Before the database: a port in use should be said at once.
     let (listener, address) = listen(config.listen).await?;
@@ -37,6 +37,7 @@ pub(super) async fn dev(data: Option<PathBuf>, flags: &Flags) -> Result<(), Fail
     let welcome = welcome(address, data.as_deref());
     let done = server::run_with_ready(listener, config, shutdown, move || print(&welcome)).await;
     database.stop().await;
+    telemetry.finish().await;
     done.map_err(|error| Failure::Running(with_causes(&error)))
 }
 

@@ -9,9 +9,10 @@ use crate::store;
 pub(super) async fn migrate(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     config.database_url()?;
-    start_logs(&config);
-    let store::Migrated { from, to } =
-        store::migrate(&config).await.map_err(|error| Failure::Running(with_causes(&error)))?;
+    let telemetry = start_logs(&config)?;
+    let migrated = store::migrate(&config).await;
+    telemetry.finish().await;
+    let store::Migrated { from, to } = migrated.map_err(|error| Failure::Running(with_causes(&error)))?;
     print(&if from == to {
         format!("schema is up to date ({to})\n")
     } else {

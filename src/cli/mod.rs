@@ -37,10 +37,11 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::configuration::ConfigCommand;
-use self::failure::{Failure, USAGE};
+use self::failure::{Failure, USAGE, with_causes};
 use self::import::ImportCommand;
 use crate::config::{self, Config, Flags};
-use crate::{server, telemetry};
+use crate::server;
+use crate::telemetry::{self, Telemetry};
 
 const LONG_ABOUT: &str = "\
 A gRPC server that keeps refresh-token whitelists and one-time tokens in PostgreSQL.
@@ -198,11 +199,12 @@ fn in_runtime_of(
 }
 
 /// From here on there are log lines; the first ones are about variables that a running server does without.
-fn start_logs(config: &Config) {
-    telemetry::start(config.log_format, &config.log_filter);
+fn start_logs(config: &Config) -> Result<Telemetry, Failure> {
+    let telemetry = telemetry::start(config).map_err(|error| Failure::Running(with_causes(&error)))?;
     for problem in config::unknown_variables(std::env::vars_os()) {
         tracing::warn!("{problem}; it is ignored");
     }
+    Ok(telemetry)
 }
 
 #[cfg(test)]

@@ -10,15 +10,17 @@ use crate::server;
 pub(super) fn serve(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     config.database_url()?;
-    start_logs(&config);
-    #[cfg(feature = "planted-bugs")]
-    crate::planted::say();
     in_runtime_of(config.worker_threads, run(config))
 }
 
 async fn run(config: Config) -> Result<(), Failure> {
+    let telemetry = start_logs(&config)?;
+    #[cfg(feature = "planted-bugs")]
+    crate::planted::say();
     let shutdown = shutdown_signal()?;
     let (listener, address) = listen(config.listen).await?;
     tracing::info!(%address, "listening");
-    server::run(listener, config, shutdown).await.map_err(|error| Failure::Running(with_causes(&error)))
+    let done = server::run(listener, config, shutdown).await;
+    telemetry.finish().await;
+    done.map_err(|error| Failure::Running(with_causes(&error)))
 }

@@ -68,6 +68,11 @@ pub(super) static SECTIONS: &[Section] = &[
         key("shutdown_timeout", duration(Duration::ZERO, HOUR), Some("30s"),
             "How long calls under way may take to end after SIGTERM"),
     ] },
+    Section { heading: "Callers", keys: &[
+        key("callers", Kind::Path, None,
+            "File of callers, their keys, certificates and roles, read again when it changes; without one \
+             everybody who reaches the server may call everything"),
+    ] },
     Section { heading: "Database", keys: &[
         key("database_url", Kind::DatabaseUrl, None,
             "The PostgreSQL database; better in the environment as DATABASE_URL, since other users \
@@ -142,6 +147,16 @@ pub(super) static SECTIONS: &[Section] = &[
             "How log lines look: auto is text on a terminal and JSON otherwise"),
         key("log_filter", Kind::LogFilter, Some("info"),
             "What is logged, such as warn or info,token_registry=debug"),
+        key("audit_log", Kind::Path, None,
+            "File to which revocations and administrative acts are appended as JSON lines; lines of the \
+             log when not set"),
+    ] },
+    Section { heading: "Traces", keys: &[
+        key("traces_endpoint", Kind::HttpUrl, None,
+            "OpenTelemetry collector that takes traces by OTLP over gRPC, such as http://127.0.0.1:4317; \
+             no traces when not set"),
+        key("traces_percent", Kind::Count { min: 0, max: 100 }, Some("1"),
+            "How many percent of the calls are traced whose caller hasn't decided"),
     ] },
 ];
 

@@ -30,6 +30,9 @@ pub(super) enum Kind {
     /// One of these words.
     Choice(&'static [&'static str]),
     LogFilter,
+    Path,
+    /// Of a server that is reached without TLS.
+    HttpUrl,
     DatabaseUrl,
     ServerKeys,
     /// A table of tables, whose keys are checked one by one.
@@ -49,6 +52,8 @@ impl Kind {
                 None => String::new(),
             },
             Self::LogFilter => "a filter such as info or info,token_registry=debug".to_owned(),
+            Self::Path => "the path of a file".to_owned(),
+            Self::HttpUrl => "an address such as http://127.0.0.1:4317".to_owned(),
             Self::DatabaseUrl => format!("a text such as {}", database_url::EXAMPLE),
             Self::ServerKeys => "a list of at most two texts".to_owned(),
             Self::Purposes => "a table of purposes, such as {password_reset={lifetime=15m}}".to_owned(),
@@ -64,7 +69,8 @@ impl Kind {
             Self::Switch => "true|false".to_owned(),
             Self::Choice(words) => words.join("|"),
             Self::LogFilter => "FILTER".to_owned(),
-            Self::DatabaseUrl => "URL".to_owned(),
+            Self::Path => "FILE".to_owned(),
+            Self::DatabaseUrl | Self::HttpUrl => "URL".to_owned(),
             Self::ServerKeys => "KEY[,KEY]".to_owned(),
             Self::Purposes => "TABLE".to_owned(),
         }
@@ -75,6 +81,8 @@ impl Kind {
         match self {
             Self::DatabaseUrl => database_url::EXAMPLE,
             Self::Address => "127.0.0.1:9464",
+            Self::Path => "/path/of/a/file",
+            Self::HttpUrl => "http://127.0.0.1:4317",
             _ => "",
         }
     }
@@ -142,6 +150,14 @@ impl Kind {
             Self::LogFilter => {
                 let filter = text.ok_or_else(wrong)?;
                 check_log_filter(filter).map(|()| filter.into())
+            }
+            Self::Path => text.filter(|text| !text.is_empty()).map(Value::from).ok_or_else(wrong),
+            Self::HttpUrl => {
+                let is_one = |text: &&str| {
+                    text.parse::<http::Uri>()
+                        .is_ok_and(|url| url.scheme_str() == Some("http") && url.host().is_some())
+                };
+                text.filter(is_one).map(Value::from).ok_or_else(wrong)
             }
             Self::DatabaseUrl => {
                 let url = text.ok_or_else(wrong)?;

@@ -30,6 +30,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
@@ -63,6 +64,10 @@ pub struct Config {
     /// How long calls under way may take to end after SIGTERM. Keep it below the supervisor's own patience
     /// (Kubernetes: `terminationGracePeriodSeconds`).
     pub shutdown_timeout: Duration,
+
+    /// The file of callers: who may call, with which keys and certificates, in which roles. It is read again when it
+    /// changes. Without one everybody who reaches the server may call everything.
+    pub callers: Option<PathBuf>,
 
     /// The database, a `postgres://` URL or a `key=value` string as libpq takes it; `serve` and `migrate` need it. A
     /// secret, since it mostly carries a password. See [`Config::database_url`].
@@ -121,6 +126,13 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `tracing`'s `EnvFilter`.
     pub log_filter: String,
+    /// The file to which revocations and administrative acts are appended, one JSON object a line. Without one they are
+    /// lines of the log, with the target `audit`.
+    pub audit_log: Option<PathBuf>,
+    /// The OpenTelemetry collector that takes traces by OTLP over gRPC; without one there are no traces.
+    pub traces_endpoint: Option<String>,
+    /// How many percent of the calls are traced whose caller hasn't decided (by `traceparent`).
+    pub traces_percent: u32,
 }
 
 /// What holds for API keys.

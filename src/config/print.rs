@@ -127,6 +127,7 @@ mod tests {
             ("worker_threads", "3"),
             ("default_deadline", "1s"),
             ("shutdown_timeout", "0s"),
+            ("callers", "/tmp/callers.toml"),
             ("database_url", "postgres://ada:(hidden1)@db:1/x"),
             ("database_pool_size", "2"),
             ("database_pool_wait", "1s"),
@@ -155,6 +156,9 @@ mod tests {
             ("purge.batch_size", "7"),
             ("log_format", "json"),
             ("log_filter", "debug"),
+            ("audit_log", "/tmp/audit.jsonl"),
+            ("traces_endpoint", "http://localhost:1"),
+            ("traces_percent", "7"),
         ];
         assert_eq!(values.map(|(name, _)| name).to_vec(), keys().map(|key| key.name).collect::<Vec<_>>());
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::acts::{Act, auth_tokens};
 use super::answer::{command, named, question};
 use super::message::{auth_token_out, parts, presented_out, state_name, state_out};
 use super::{Registry, page_token_in, read, status};
@@ -16,7 +17,7 @@ use crate::proto::{
 };
 use crate::registry::auth_token::{Creation, Key, LIFETIME_MAX};
 use crate::registry::fields::Zero;
-use crate::registry::{Fields, KeyPrefix, TokenState, UserId, page};
+use crate::registry::{Counts, Fields, KeyPrefix, RevocationReason, TokenState, UserId, page};
 
 impl Registry {
     /// Reads which key is meant: where a user has several, that must be said.
@@ -34,7 +35,7 @@ impl AuthTokenService for Registry {
         &self,
         request: Request<CreateAuthTokenRequest>,
     ) -> Result<Response<CreateAuthTokenResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let creation = read(|f| Creation {
             user_id: f.user_id("user_id", r.user_id),
             // Empty is how a caller says that it has no name.
@@ -45,9 +46,12 @@ impl AuthTokenService for Registry {
             replace: r.replace,
             request_id: f.optional_request_id("request_id", r.request_id),
         })?;
-        let store = Arc::clone(&self.store);
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.default_deadline, |call| async move {
-            let (token, key) = store.create_auth_token(&call, &creation).await?;
+            let created = store.create_auth_token(&call, &creation).await;
+            let act = Act::on("CreateAuthToken", creation.user_id.as_str());
+            acts.record(act, created.as_ref().map(|_| Counts::default()));
+            let (token, key) = created?;
             Ok(CreateAuthTokenResponse { auth_token: Some(auth_token_out(token)), key: key.into_text() })
         })
         .await
@@ -120,11 +124,14 @@ impl AuthTokenService for Registry {
         &self,
         request: Request<DeleteAuthTokenRequest>,
     ) -> Result<Response<DeleteAuthTokenResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let (user_id, prefix) = read(|f| self.key_in(f, r.user_id, r.prefix))?;
-        let store = Arc::clone(&self.store);
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.default_deadline, |call| async move {
-            let deleted_count = store.delete_auth_token(&call, &user_id, prefix.as_ref()).await?;
+            let deleted = store.delete_auth_token(&call, &user_id, prefix.as_ref()).await;
+            let act = Act::on("DeleteAuthToken", user_id.as_str()).because(RevocationReason::Unspecified);
+            acts.record(act, deleted.as_ref().map(|count| auth_tokens(*count)));
+            let deleted_count = deleted?;
             Ok(DeleteAuthTokenResponse { deleted_count })
         })
         .await

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::acts::{Act, generic_tokens};
 use super::answer::{command, named, question};
 use super::message::{client_in, device_in, generic_token_out, parts, state_name, state_out};
 use super::{Registry, page_token_in, read, status};
@@ -173,13 +174,15 @@ impl GenericTokenService for Registry {
         &self,
         request: Request<RevokeGenericTokensRequest>,
     ) -> Result<Response<RevokeGenericTokensResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let (user_id, purposes) =
             read(|f| (f.user_id("user_id", r.user_id), f.purposes("purposes", r.purposes)))?;
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.bulk_deadline, |call| async move {
-            let revoked_count = store.revoke_generic_tokens(&call, &user_id, &purposes).await?;
-            metrics.generic_tokens_revoked(RevocationReason::Unspecified, revoked_count);
+            let revoked = store.revoke_generic_tokens(&call, &user_id, &purposes).await;
+            let act = Act::on("RevokeGenericTokens", user_id.as_str()).because(RevocationReason::Unspecified);
+            acts.record(act, revoked.as_ref().map(|count| generic_tokens(*count)));
+            let revoked_count = revoked?;
             Ok(RevokeGenericTokensResponse { revoked_count })
         })
         .await

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
+use crate::access::{self, Admits};
 use crate::proto;
 
 /// How the names of methods begin that only ask.
@@ -23,6 +24,8 @@ pub struct Method {
     pub kind: &'static str,
     /// Its place among [`all`].
     pub number: usize,
+    /// Who may call it, where callers are told apart.
+    pub admits: Admits,
     is_question: bool,
 }
 
@@ -54,6 +57,7 @@ static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
                         name: method.name().to_owned(),
                         kind: kind(method),
                         number,
+                        admits: access::admits(&service_name, method.name()),
                         is_question: QUESTIONS.iter().any(|begin| method.name().starts_with(begin)),
                     });
                 }

@@ -1,9 +1,11 @@
 //! gRPC: one file a service. A method reads its message into the domain's types, makes one call, and writes the answer.
 
+mod acts;
 mod answer;
 mod auth_token;
 pub mod codec;
 mod generic_token;
+mod guard;
 mod health;
 mod maintenance;
 mod message;
@@ -16,6 +18,7 @@ mod whitelist;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acts::Acts;
 use tonic::Status;
 
 use crate::config::Config;
@@ -23,6 +26,7 @@ use crate::registry::Fields;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
+pub use guard::Guard;
 pub use health::Health;
 pub use observe::Observe;
 
@@ -54,6 +58,11 @@ impl Registry {
             default_deadline: config.default_deadline,
             bulk_deadline: config.default_deadline.max(config.bulk_timeout),
         }
+    }
+
+    /// What the caller of a request with these extensions does that is recorded.
+    fn acts(&self, extensions: &tonic::Extensions) -> Acts {
+        Acts::of(&self.metrics, extensions)
     }
 
     /// All services of the registry.

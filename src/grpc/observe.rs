@@ -12,10 +12,11 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::methods::{self, Method};
 use super::status;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, traces};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -71,8 +72,15 @@ where
         let path = request.uri().path();
         let method = methods::find(path);
         let name = path.trim_start_matches('/');
-        let span = tracing::info_span!("call", request_id = id.to_str().unwrap_or_default(), method = name);
-        let answering = self.inner.call(request).instrument(span.clone());
+        let span = tracing::info_span!(
+            "call",
+            request_id = id.to_str().unwrap_or_default(),
+            method = name,
+            caller = Empty
+        );
+        let traced = span.in_scope(|| traces::call(request.headers(), method));
+        let answering = span.in_scope(|| self.inner.call(request));
+        let answering = answering.instrument(traced.clone()).instrument(span.clone());
         let metrics = Arc::clone(&self.metrics);
         Box::pin(async move {
             // Dropped when the caller leaves, and counted so.
@@ -89,6 +97,8 @@ where
             response.headers_mut().insert(REQUEST_ID, id);
             in_flight.end(refused.as_ref().map_or(Code::Ok, Status::code));
             let outcome = response.extensions().get::<Outcome>().map(|outcome| outcome.0);
+            let reason = refused.as_ref().and_then(status::reason);
+            traces::answered(&traced, refused.as_ref(), reason.as_deref().or(outcome).unwrap_or("OK"));
             span.in_scope(|| log(method, refused.as_ref(), outcome, begun));
             Ok(response)
         })

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::DOMAIN;
+use crate::access::Denied;
 use crate::registry::{Failure, Refusal, Violation};
 
 /// After how long a refused caller may try again.
@@ -47,6 +48,22 @@ pub fn fault() -> Status {
         "a fault in the registry: please report it with the x-request-id of this answer",
         details,
     )
+}
+
+/// A call that may not be made.
+pub fn denied(denied: &Denied) -> Status {
+    let (code, reason, message) = match denied {
+        Denied::Nobody => (
+            Code::Unauthenticated,
+            "UNAUTHENTICATED",
+            "callers are told apart here: bring a key (authorization: Bearer ...)",
+        ),
+        Denied::Unknown => (Code::Unauthenticated, "UNAUTHENTICATED", "the key is of no caller known here"),
+        Denied::Role(_) => {
+            (Code::PermissionDenied, "PERMISSION_DENIED", "the caller has no role that may call this")
+        }
+    };
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
 }
 
 /// A request that can't be right.

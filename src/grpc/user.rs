@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::acts::Act;
 use super::answer::{command, question};
 use super::message::{counts_out, user_out};
 use super::{Registry, read};
@@ -13,7 +14,7 @@ use crate::proto::{
     GetUserResponse, RevokeCredentialsRequest, RevokeCredentialsResponse, SetUserActiveRequest,
     SetUserActiveResponse,
 };
-use crate::registry::RevocationReason;
+use crate::registry::{Counts, RevocationReason};
 use crate::store::CredentialChange;
 
 #[tonic::async_trait]
@@ -22,12 +23,13 @@ impl UserService for Registry {
         &self,
         request: Request<CreateUserRequest>,
     ) -> Result<Response<CreateUserResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let user_id = read(|f| f.user_id("user_id", r.user_id))?;
-        let store = Arc::clone(&self.store);
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.default_deadline, |call| async move {
-            let user = store.create_user(&call, &user_id).await?;
-            Ok(CreateUserResponse { user: Some(user_out(user)) })
+            let created = store.create_user(&call, &user_id).await;
+            acts.record(Act::on("CreateUser", user_id.as_str()), created.as_ref().map(|_| Counts::default()));
+            Ok(CreateUserResponse { user: Some(user_out(created?)) })
         })
         .await
     }
@@ -46,12 +48,19 @@ impl UserService for Registry {
         &self,
         request: Request<SetUserActiveRequest>,
     ) -> Result<Response<SetUserActiveResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let (user_id, active) = read(|f| (f.user_id("user_id", r.user_id), f.required("active", r.active)))?;
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.bulk_deadline, |call| async move {
-            let (user, revoked) = store.set_user_active(&call, &user_id, active).await?;
-            metrics.all_revoked(RevocationReason::UserDeactivated, &revoked);
+            let set = store.set_user_active(&call, &user_id, active).await;
+            let act = Act::on("SetUserActive", user_id.as_str());
+            let act = if active {
+                act.to("active")
+            } else {
+                act.to("inactive").because(RevocationReason::UserDeactivated)
+            };
+            acts.record(act, set.as_ref().map(|(_, revoked)| *revoked));
+            let (user, revoked) = set?;
             Ok(SetUserActiveResponse { user: Some(user_out(user)), revoked: Some(counts_out(revoked)) })
         })
         .await
@@ -61,7 +70,7 @@ impl UserService for Registry {
         &self,
         request: Request<RevokeCredentialsRequest>,
     ) -> Result<Response<RevokeCredentialsResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let change = read(|f| CredentialChange {
             user_id: f.user_id("user_id", r.user_id),
             except_session: f.optional_session("except_session", r.except_session),
@@ -69,10 +78,13 @@ impl UserService for Registry {
             keep_auth_tokens: f.required("keep_auth_tokens", r.keep_auth_tokens),
             request_id: f.optional_request_id("request_id", r.request_id),
         })?;
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.bulk_deadline, |call| async move {
-            let (user, revoked) = store.revoke_credentials(&call, &change).await?;
-            metrics.all_revoked(RevocationReason::CredentialChange, &revoked);
+            let changed = store.revoke_credentials(&call, &change).await;
+            let act = Act::on("RevokeCredentials", change.user_id.as_str())
+                .because(RevocationReason::CredentialChange);
+            acts.record(act, changed.as_ref().map(|(_, revoked)| *revoked));
+            let (user, revoked) = changed?;
             Ok(RevokeCredentialsResponse { user: Some(user_out(user)), revoked: Some(counts_out(revoked)) })
         })
         .await
@@ -82,11 +94,13 @@ impl UserService for Registry {
         &self,
         request: Request<DeleteUserRequest>,
     ) -> Result<Response<DeleteUserResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let user_id = read(|f| f.user_id("user_id", r.user_id))?;
-        let store = Arc::clone(&self.store);
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.bulk_deadline, |call| async move {
-            let deleted = store.delete_user(&call, &user_id).await?;
+            let deleted = store.delete_user(&call, &user_id).await;
+            acts.record(Act::on("DeleteUser", user_id.as_str()), deleted.as_ref().copied());
+            let deleted = deleted?;
             Ok(DeleteUserResponse { deleted: Some(counts_out(deleted)) })
         })
         .await

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::acts::{Act, sessions};
 use super::answer::{command, named, question};
 use super::message::{
     client_in, device_in, life_out, outcome_out, parts, reason_in, session_in_state, session_out,
@@ -25,7 +26,7 @@ use crate::registry::fields::Zero;
 use crate::registry::page::AfterSession;
 use crate::registry::secrets::mint_jti;
 use crate::registry::session::{Opening, Rotation};
-use crate::registry::{Failure, Refusal, RevocationReason, TokenState, Violation};
+use crate::registry::{Counts, Failure, Refusal, RevocationReason, TokenState, Violation};
 use crate::store::SessionQuery;
 
 /// Most questions of one batch.
@@ -37,7 +38,7 @@ impl WhitelistService for Registry {
         &self,
         request: Request<AddRefreshTokenRequest>,
     ) -> Result<Response<AddRefreshTokenResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let device = device_in(r.client.as_ref(), &self.metrics).await;
         let limits = self.store.limits();
         let opening = read(|f| {
@@ -57,10 +58,14 @@ impl WhitelistService for Registry {
                 credential_version: f.optional_credential_version("credential_version", r.credential_version),
             }
         })?;
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.default_deadline, |call| async move {
             let (session, ended) = store.add_session(&call, opening).await?;
-            metrics.sessions_revoked(RevocationReason::SessionLimit, ended);
+            if ended > 0 {
+                let act =
+                    Act::on("AddRefreshToken", &session.user_id).because(RevocationReason::SessionLimit);
+                acts.record(act, Ok(sessions(ended)));
+            }
             Ok(AddRefreshTokenResponse { token: Some(session_out(session)) })
         })
         .await
@@ -70,7 +75,7 @@ impl WhitelistService for Registry {
         &self,
         request: Request<RotateRefreshTokenRequest>,
     ) -> Result<Response<RotateRefreshTokenResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let device = device_in(r.client.as_ref(), &self.metrics).await;
         let rotation = read(|f| {
             if r.new_jti.as_ref() == Some(&r.jti) {
@@ -84,10 +89,16 @@ impl WhitelistService for Registry {
                 client: r.client.map(|client| client_in(f, client, device.as_deref())),
             }
         })?;
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
+        let metrics = Arc::clone(&self.metrics);
         let rotated = command(&metadata, self.default_deadline, |call| async move {
+            let (user_id, name) = (rotation.user_id.clone(), rotation.session.clone());
             let rotated = store.rotate(&call, rotation).await;
             metrics.rotated(&rotated);
+            if let Err(Failure::Refused(Refusal::TokenReplayed)) = rotated {
+                let act = Act::on("RotateRefreshToken", user_id.as_str()).session(&name);
+                acts.record(act.because(RevocationReason::Replay), Ok(sessions(1)));
+            }
             rotated
         });
         let mut name = "ROTATED";
@@ -214,7 +225,7 @@ impl WhitelistService for Registry {
         &self,
         request: Request<SetRefreshTokenEnabledRequest>,
     ) -> Result<Response<SetRefreshTokenEnabledResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let (user_id, name, enabled) = read(|f| {
             (
                 f.user_id("user_id", r.user_id),
@@ -222,10 +233,13 @@ impl WhitelistService for Registry {
                 f.required("enabled", r.enabled),
             )
         })?;
-        let store = Arc::clone(&self.store);
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.default_deadline, |call| async move {
-            let session = store.set_session_enabled(&call, &user_id, &name, enabled).await?;
-            Ok(SetRefreshTokenEnabledResponse { token: Some(session_out(session)) })
+            let set = store.set_session_enabled(&call, &user_id, &name, enabled).await;
+            let act = Act::on("SetRefreshTokenEnabled", user_id.as_str()).session(&name);
+            let act = act.to(if enabled { "enabled" } else { "disabled" });
+            acts.record(act, set.as_ref().map(|_| Counts::default()));
+            Ok(SetRefreshTokenEnabledResponse { token: Some(session_out(set?)) })
         })
         .await
     }
@@ -234,7 +248,7 @@ impl WhitelistService for Registry {
         &self,
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let (user_id, name, reason) = read(|f| {
             (
                 f.user_id("user_id", r.user_id),
@@ -242,7 +256,7 @@ impl WhitelistService for Registry {
                 reason_in(f, "reason", r.reason),
             )
         })?;
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.default_deadline, |call| async move {
             #[cfg(feature = "planted-bugs")]
             if planted::is(planted::Bug::RevocationAfterAnswer) {
@@ -253,8 +267,11 @@ impl WhitelistService for Registry {
                 });
                 return Ok(RevokeSessionResponse { revoked_count: life.is_some_and(|l| l.is_live()).into() });
             }
-            let revoked_count = store.revoke_session(&call, (user_id, name), reason).await?;
-            metrics.sessions_revoked(reason, revoked_count);
+            let named = (user_id.clone(), name.clone());
+            let revoked = store.revoke_session(&call, named, reason).await;
+            let act = Act::on("RevokeSession", user_id.as_str()).session(&name).because(reason);
+            acts.record(act, revoked.as_ref().map(|count| sessions(*count)));
+            let revoked_count = revoked?;
             Ok(RevokeSessionResponse { revoked_count })
         })
         .await
@@ -264,7 +281,7 @@ impl WhitelistService for Registry {
         &self,
         request: Request<RevokeUserSessionsRequest>,
     ) -> Result<Response<RevokeUserSessionsResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let (user_id, except, reason) = read(|f| {
             (
                 f.user_id("user_id", r.user_id),
@@ -272,10 +289,12 @@ impl WhitelistService for Registry {
                 reason_in(f, "reason", r.reason),
             )
         })?;
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         command(&metadata, self.bulk_deadline, |call| async move {
-            let revoked_count = store.revoke_user_sessions(&call, &user_id, except.as_ref(), reason).await?;
-            metrics.sessions_revoked(reason, revoked_count);
+            let revoked = store.revoke_user_sessions(&call, &user_id, except.as_ref(), reason).await;
+            let act = Act::on("RevokeUserSessions", user_id.as_str()).because(reason);
+            acts.record(act, revoked.as_ref().map(|count| sessions(*count)));
+            let revoked_count = revoked?;
             Ok::<_, Failure>(RevokeUserSessionsResponse { revoked_count })
         })
         .await

@@ -23,7 +23,8 @@ pub enum RevocationReason {
 }
 
 impl RevocationReason {
-    const ALL: [Self; 7] = [
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
         Self::Unspecified,
         Self::Logout,
         Self::Replay,

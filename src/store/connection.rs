@@ -7,9 +7,11 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::{join, join_all, join3};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
+use tracing::{Instrument as _, Span};
 
 use super::Statement;
 use crate::registry::{Failure, Refusal};
+use crate::telemetry::traces;
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -91,6 +93,11 @@ impl From<Error> for StatementError {
     }
 }
 
+/// The span of a round trip that sends these.
+fn round_trip(steps: &[Step<'_>]) -> Span {
+    steps.first().map_or_else(Span::none, |(first, _)| traces::round_trip(first.name, steps.len()))
+}
+
 /// A connection out of the pool.
 pub(super) struct Connection {
     object: Object,
@@ -126,8 +133,11 @@ impl Connection {
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<Done, StatementError> {
-        let prepared = self.object.prepare_cached(statement.sql()).await?;
-        Ok(self.send(&prepared, params).await?)
+        let running = async {
+            let prepared = self.object.prepare_cached(statement.sql()).await?;
+            Ok(self.send(&prepared, params).await?)
+        };
+        running.instrument(traces::round_trip(statement.name, 1)).await
     }
 
     /// Runs one statement and answers the one row that there may be.
@@ -145,7 +155,7 @@ impl Connection {
         steps: [Step<'_>; N],
     ) -> Result<[Done; N], StatementError> {
         let prepared = self.prepare(&steps).await?;
-        Ok(self.send_all(&prepared, &steps).await?)
+        Ok(self.send_all(&prepared, &steps).instrument(round_trip(&steps)).await?)
     }
 
     /// Runs statements as one transaction, all in one round trip.
@@ -160,6 +170,7 @@ impl Connection {
             self.send_all(&prepared, &steps),
             self.object.batch_execute("commit"),
         )
+        .instrument(round_trip(&steps))
         .await;
         begun?;
         let done = done?;
@@ -175,7 +186,9 @@ impl Connection {
         steps: [Step<'_>; N],
     ) -> Result<[Done; N], StatementError> {
         let prepared = self.prepare(&steps).await?;
-        let (begun, done) = join(self.object.batch_execute(begin), self.send_all(&prepared, &steps)).await;
+        let (begun, done) = join(self.object.batch_execute(begin), self.send_all(&prepared, &steps))
+            .instrument(round_trip(&steps))
+            .await;
         let result = begun.and(done);
         if result.is_err() {
             self.rollback().await;
@@ -188,7 +201,8 @@ impl Connection {
         &self,
         steps: [Step<'_>; N],
     ) -> Result<[Done; N], StatementError> {
-        let done = async { Ok(self.send_all(&self.prepare(&steps).await?, &steps).await?) }.await;
+        let proceeding = async { Ok(self.send_all(&self.prepare(&steps).await?, &steps).await?) };
+        let done = proceeding.instrument(round_trip(&steps)).await;
         if done.is_err() {
             self.rollback().await;
         }
@@ -207,8 +221,9 @@ impl Connection {
                 return Err(error);
             }
         };
-        let (done, committed) =
-            join(self.send_all(&prepared, &steps), self.object.batch_execute("commit")).await;
+        let (done, committed) = join(self.send_all(&prepared, &steps), self.object.batch_execute("commit"))
+            .instrument(round_trip(&steps))
+            .await;
         let done = done?;
         committed?;
         Ok(done)

@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use super::connection::{Connection, StatementError};
 use super::pool::Pool;
 use super::{Call, Effect};
 use crate::registry::{Failure, UserId};
-use crate::telemetry::{LaneMetrics, Metrics};
+use crate::telemetry::{LaneMetrics, Metrics, traces};
 
 /// How many round trips of one kind are under way at most.
 const PLACES: usize = 2;
@@ -163,7 +164,8 @@ impl<G: Gathered> Lane<G> {
             taken
         };
         // No turn at all: it was too late to be sent, or what sent it broke.
-        taken.await.map_err(|_| if call.give_up() { Failure::OutcomeUnknown } else { Failure::Overloaded })
+        let taken = taken.instrument(traces::gathered(G::NAME)).await;
+        taken.map_err(|_| if call.give_up() { Failure::OutcomeUnknown } else { Failure::Overloaded })
     }
 }
 

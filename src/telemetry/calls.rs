@@ -58,11 +58,17 @@ impl CallMetrics {
         );
         let of = |kind, service, method| {
             let labels = [("grpc_type", kind), ("grpc_service", service), ("grpc_method", method)];
+            let [kind, service, method] = labels;
+            let answered =
+                handled.get_or_create_owned(&[kind, service, method, ("grpc_code", name(Code::Ok))]);
+            let taken: [OnceLock<Counter>; CODES] = Default::default();
+            // From 0 on, so that rates know the first one; most other codes never come.
+            let _ = taken[Code::Ok as usize].set(answered);
             MethodMetrics {
                 labels,
                 started: started.get_or_create_owned(&labels),
                 by_code: handled.clone(),
-                handled: Default::default(),
+                handled: taken,
                 seconds: seconds.get_or_create_owned(&labels),
             }
         };

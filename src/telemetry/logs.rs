@@ -7,35 +7,39 @@ use std::io::{IsTerminal as _, stderr};
 use std::panic::PanicHookInfo;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use super::{audit, traces};
 use crate::config::LogFormat;
 
-/// Starts logging for the whole process and makes panics log lines. `filter` has the syntax of `EnvFilter`; what of it
-/// can't be understood is left out (the configuration has been checked before). Later calls change nothing.
-pub fn start(format: LogFormat, filter: &str) {
+/// The layer that writes the log. `filter` has the syntax of `EnvFilter`; what of it can't be understood is left out (the
+/// configuration has been checked before). The audit events are among them unless they have a file of their own.
+pub(super) fn layer(
+    format: LogFormat,
+    filter: &str,
+    with_audit: bool,
+) -> Box<dyn Layer<Registry> + Send + Sync> {
     let terminal = stderr().is_terminal();
-    let filter = EnvFilter::builder().parse_lossy(filter);
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let logs = tracing_subscriber::fmt::layer().with_writer(stderr);
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let started = if json {
-        let logs = logs.json().flatten_event(true).with_current_span(true).with_span_list(false).finish();
-        logs.with(filter_fn(shows_no_parameters)).try_init()
+    // https://no-color.org
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let logs = if json {
+        logs.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
     } else {
-        // https://no-color.org
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        logs.with_ansi(colour).finish().with(filter_fn(shows_no_parameters)).try_init()
+        logs.with_ansi(colour).boxed()
     };
-    if started.is_ok() {
-        std::panic::set_hook(Box::new(log_panic));
-    }
+    let ours = filter_fn(move |metadata| {
+        shows_no_parameters(metadata)
+            && metadata.target() != traces::TARGET
+            && (with_audit || metadata.target() != audit::TARGET)
+    });
+    logs.with_filter(EnvFilter::builder().parse_lossy(filter).and(ours)).boxed()
 }
 
 /// Below `info` the database's client writes down the parameters of every statement, the server's own key among them:
@@ -45,7 +49,7 @@ fn shows_no_parameters(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Says where, and not what: a panic's message may have been made from a request, and with it from a secret.
-fn log_panic(panic: &PanicHookInfo<'_>) {
+pub(super) fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     tracing::error!(%location, thread = thread.name().unwrap_or_default(), "panic; this is a bug in token-registry");

@@ -56,6 +56,12 @@ impl Default for Metrics {
             "User agents by what became of them",
             user_agents.clone(),
         );
+        // From 0 on, so that an alert sees the first one too.
+        for reason in RevocationReason::ALL {
+            for kind in ["session", "generic_token", "auth_token"] {
+                let _ = revoked.get_or_create(&[("kind", kind), ("reason", reason.name())]);
+            }
+        }
         Self {
             registry: Mutex::new(registry),
             calls,
@@ -70,35 +76,21 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a rotation by what came of it; a replay has revoked its session.
+    /// Counts a rotation by what came of it.
     pub fn rotated<T>(&self, result: &Result<(T, RotationOutcome), Failure>) {
-        let result = RotationResult::of(result);
-        self.rotations[result as usize].inc();
-        if result == RotationResult::Replayed {
-            self.sessions_revoked(RevocationReason::Replay, 1);
-        }
+        self.rotations[RotationResult::of(result) as usize].inc();
     }
 
-    /// Counts sessions that were ended.
-    pub fn sessions_revoked(&self, reason: RevocationReason, count: i64) {
-        self.revoked("session", reason.name(), count);
-    }
-
-    /// Counts one-time tokens that were revoked; replaced ones are none.
-    pub fn generic_tokens_revoked(&self, reason: RevocationReason, count: i64) {
-        self.revoked("generic_token", reason.name(), count);
-    }
-
-    /// Counts everything of a user that was ended.
-    pub fn all_revoked(&self, reason: RevocationReason, counts: &Counts) {
-        self.sessions_revoked(reason, counts.sessions);
-        self.generic_tokens_revoked(reason, counts.generic_tokens);
-        self.revoked("auth_token", reason.name(), counts.auth_tokens);
-    }
-
-    fn revoked(&self, kind: &'static str, reason: &'static str, count: i64) {
-        if let Ok(count @ 1..) = u64::try_from(count) {
-            self.revoked.get_or_create_owned(&[("kind", kind), ("reason", reason)]).inc_by(count);
+    /// Counts what was ended before its time.
+    pub fn revoked(&self, reason: RevocationReason, counts: &Counts) {
+        for (kind, count) in [
+            ("session", counts.sessions),
+            ("generic_token", counts.generic_tokens),
+            ("auth_token", counts.auth_tokens),
+        ] {
+            if let Ok(count @ 1..) = u64::try_from(count) {
+                self.revoked.get_or_create_owned(&[("kind", kind), ("reason", reason.name())]).inc_by(count);
+            }
         }
     }
 
