@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`config`] | one struct; flags, environment, file |
 //! | [`cli`] | the commands of the binary |
+//! | [`connections`] | how many there may be, and how long a peer may take |
 //! | [`server`] | runs the registry on a listener until it is told to stop |
 //! | [`access`] | who may call: callers, their keys and certificates, roles |
 //! | [`grpc`] | one file a service: message in, domain call, message out |
@@ -21,6 +22,7 @@ pub mod access;
 pub mod cli;
 pub mod client_info;
 pub mod config;
+pub mod connections;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod grpc;

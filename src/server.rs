@@ -9,15 +9,19 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
 
 use crate::access::{Access, CallersError};
 use crate::config::Config;
-use crate::grpc::{Guard, Health, Observe, Registry};
+use crate::connections::incoming;
+use crate::grpc::{Bounds, Guard, Health, Observe, Registry};
 use crate::proto;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Metrics, serve_metrics};
+
+/// Longest question to reflection, in bytes: a name.
+const REFLECTION_MESSAGE_MAX: usize = 4096;
 
 /// Why the registry can't run, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +90,7 @@ pub async fn run_with_ready(
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = router(&store, &metrics, access, &config)?
         .add_service(health_service)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+        .serve_with_incoming_shutdown(incoming(listener, &config), async {
             let _ = stopped.await;
         });
     // Boxed: both are large, and so would be every future that runs a server.
@@ -151,12 +155,19 @@ async fn scraped(
     })
 }
 
-/// A server with the registry's transport settings and its layer, without services: what one hostile or slow connection
+/// The layers around every service of whatever server.
+pub type Transport = Stack<Bounds, Stack<Observe, Identity>>;
+
+/// Those, and who may call.
+type Layers = Stack<Guard, Transport>;
+
+/// A server with the registry's transport settings and its layers, without services: what one hostile or slow connection
 /// can take from the others is bounded.
 #[must_use]
-pub fn transport(metrics: &Arc<Metrics>) -> Server<Stack<Observe, Identity>> {
+pub fn transport(metrics: &Arc<Metrics>, config: &Config) -> Server<Transport> {
     Server::builder()
         .layer(Observe::new(Arc::clone(metrics)))
+        .layer(Bounds::new(config.peer_timeout))
         .max_concurrent_streams(256)
         .http2_max_local_error_reset_streams(Some(256))
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -164,9 +175,6 @@ pub fn transport(metrics: &Arc<Metrics>) -> Server<Stack<Observe, Identity>> {
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
-
-/// The layers around every service.
-type Layers = Stack<Guard, Stack<Observe, Identity>>;
 
 fn router(
     store: &Arc<Store>,
@@ -181,11 +189,11 @@ fn router(
             // So that grpcurl shows why a call was refused instead of raw bytes.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(transport(metrics)
+    Ok(transport(metrics, config)
         .layer(Guard::new(access))
         .add_routes(Registry::new(Arc::clone(store), Arc::clone(metrics), config).routes())
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(REFLECTION_MESSAGE_MAX))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(REFLECTION_MESSAGE_MAX)))
 }
 
 /// Opens the store, waiting for the database as long as it takes.

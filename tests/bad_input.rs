@@ -318,6 +318,12 @@ async fn a_batch_names_each_bad_question_by_its_place() {
         ask(sessions).await,
         &["sessions[3].user_id", "sessions[499].user_id", "sessions[499].session"],
     );
+    // More than headers hold: the first are named, and how many more there are.
+    let status = ask(vec![question("", "a\0"); 500]).await.unwrap_err();
+    let named = status.get_details_bad_request().expect("BadRequest").field_violations;
+    assert_eq!((named.len(), named[0].field.as_str()), (25, "sessions[0].user_id"));
+    assert!(named[24].description.contains("976 more"), "{named:?}");
+    assert!(status.message().len() + status.details().len() * 4 / 3 < 8000, "{status:?}");
     assert_invalid(ask(vec![question("ada", "laptop"); 501]).await, &["sessions"]);
     assert_invalid(ask(Vec::new()).await, &["sessions"]);
     // As long as 500 questions can be: four bytes a character.

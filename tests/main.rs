@@ -21,6 +21,7 @@ mod embedded;
 mod errors;
 mod faults;
 mod gathering;
+mod hostile;
 mod import;
 mod listing;
 mod maintenance;

@@ -59,7 +59,7 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
             Ready { registry: registry.local_addr()?, bare: bare.local_addr()?, gathered: config.gathering };
         let incoming = |listener| TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(
-            server::transport(&metrics)
+            server::transport(&metrics, &config)
                 .add_routes(Registry::new(store, Arc::clone(&metrics), &config).routes())
                 .add_service(Echo::default())
                 .serve_with_incoming(incoming(registry)),

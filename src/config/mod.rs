@@ -61,6 +61,11 @@ pub struct Config {
     pub worker_threads: Option<usize>,
     /// Deadline of calls that bring none (`grpc-timeout`): no call waits for ever.
     pub default_deadline: Duration,
+    /// Connections that one server holds at most. Further ones wait in the system's queue until one ends.
+    pub max_connections: usize,
+    /// How long a peer may take to begin HTTP/2, to send a request that it has begun, and to take a long answer. Who takes
+    /// longer is cut off, so that slow and hostile peers hold no memory.
+    pub peer_timeout: Duration,
     /// How long calls under way may take to end after SIGTERM. Keep it below the supervisor's own patience
     /// (Kubernetes: `terminationGracePeriodSeconds`).
     pub shutdown_timeout: Duration,

@@ -126,6 +126,8 @@ mod tests {
             ("metrics_listen", "127.0.0.1:2"),
             ("worker_threads", "3"),
             ("default_deadline", "1s"),
+            ("max_connections", "2"),
+            ("peer_timeout", "1s"),
             ("shutdown_timeout", "0s"),
             ("callers", "/tmp/callers.toml"),
             ("database_url", "postgres://ada:(hidden1)@db:1/x"),

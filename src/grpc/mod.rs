@@ -3,6 +3,7 @@
 mod acts;
 mod answer;
 mod auth_token;
+mod bounds;
 pub mod codec;
 mod generic_token;
 mod guard;
@@ -26,6 +27,7 @@ use crate::registry::Fields;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
+pub use bounds::Bounds;
 pub use guard::Guard;
 pub use health::Health;
 pub use observe::Observe;

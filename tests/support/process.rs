@@ -125,6 +125,11 @@ impl Process {
         address
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::SIGTERM);

@@ -1,0 +1,7 @@
+//! `cargo +nightly fuzz run page_tokens`
+#![no_main]
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::page_tokens(data));
