@@ -1,6 +1,10 @@
 //! Secrets: no log line, no status and no row ever carries a one-time value, a key, a password or a user agent, whatever
 //! is logged and whatever goes wrong.
 
+mod answers;
+mod command_line;
+mod panics;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
