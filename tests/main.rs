@@ -25,6 +25,7 @@ mod hostile;
 mod import;
 mod listing;
 mod maintenance;
+mod mesh;
 mod metrics;
 mod one_time_tokens;
 mod operator;

@@ -64,6 +64,18 @@ static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
             }
         }
     }
+    // Envoy's, whose descriptors aren't part of the binary.
+    let number = methods.len();
+    methods.insert(
+        "/envoy.service.auth.v3.Authorization/Check".to_owned(),
+        Method {
+            service: "envoy.service.auth.v3.Authorization".to_owned(),
+            name: "Check".to_owned(),
+            kind: "unary",
+            number,
+            is_question: true,
+        },
+    );
     methods
 });
 

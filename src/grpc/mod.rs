@@ -5,6 +5,7 @@ mod answer;
 mod auth_token;
 mod bounds;
 pub mod codec;
+mod external_authorization;
 mod generic_token;
 mod guard;
 mod health;
@@ -75,12 +76,14 @@ impl Registry {
         use crate::proto::maintenance_service_server::MaintenanceServiceServer;
         use crate::proto::user_service_server::UserServiceServer;
         use crate::proto::whitelist_service_server::WhitelistServiceServer;
+        use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
         tonic::service::Routes::new(
             WhitelistServiceServer::new(self.clone()).max_decoding_message_size(BATCH_MESSAGE_MAX),
         )
         .add_service(GenericTokenServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
         .add_service(AuthTokenServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
         .add_service(MaintenanceServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
+        .add_service(AuthorizationServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
         .add_service(UserServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod installed;
+pub mod envoy;
 pub mod keys;
 pub mod load;
 pub mod one_time;
