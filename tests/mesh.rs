@@ -1,15 +1,19 @@
 //! A mesh asks the registry: behind a real Envoy, an application that knows nothing of sessions serves live ones only.
 
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::SeqCst;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use std::net::SocketAddr;
 
-use crate::support::Registry;
 use crate::support::envoy::{Answer, Backend, Envoy, free_address, get};
+use crate::support::load::Load;
+use crate::support::process::Process;
 use crate::support::sessions::{enable, set_active};
+use crate::support::{Registry, fresh_database, until};
 
 const KEY: &[u8] = b"the key by which access tokens are signed in this test";
 
@@ -24,6 +28,21 @@ fn token(claims: &Value) -> String {
 
 fn bearer(claims: &Value) -> Vec<String> {
     vec![format!("authorization: Bearer {}", token(claims))]
+}
+
+/// Puts addresses into a configuration: where Envoy listens, and the servers of each cluster.
+fn place(config: &mut Value, listens: SocketAddr, clusters: &[&[SocketAddr]]) {
+    let address =
+        |address: &SocketAddr| json!({"address": address.ip().to_string(), "port_value": address.port()});
+    let resources = &mut config["static_resources"];
+    resources["listeners"][0]["address"]["socket_address"] = address(&listens);
+    for (cluster, servers) in clusters.iter().enumerate() {
+        let endpoints =
+            &mut resources["clusters"][cluster]["load_assignment"]["endpoints"][0]["lb_endpoints"];
+        for (n, server) in servers.iter().enumerate() {
+            endpoints[n]["endpoint"]["address"]["socket_address"] = address(server);
+        }
+    }
 }
 
 /// `deploy/envoy/external-authorization.json` with the test's addresses and key.
@@ -64,7 +83,7 @@ impl Mesh {
     }
 
     async fn get(&self, headers: &[String]) -> Answer {
-        get(self.address, headers).await
+        get(self.address, "/", headers).await
     }
 
     /// Asserts that a request is refused before it comes to the application.
@@ -132,4 +151,48 @@ async fn while_the_registry_is_away_nobody_comes_through() {
     mesh.registry.ended().await;
     assert_eq!(mesh.get(&ada).await.code, 503);
     assert_eq!(mesh.backend.served(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_behind_envoy_are_replaced_one_by_one_without_a_failed_call() {
+    let database = fresh_database().await;
+    let replica = async |listens: SocketAddr| {
+        let listens = listens.to_string();
+        let replica = Process::serve(&database.url, &[("TOKEN_REGISTRY_LISTEN", &listens)]);
+        replica.serving().await;
+        replica
+    };
+    let addresses = [free_address().await, free_address().await];
+    let mut replicas = [replica(addresses[0]).await, replica(addresses[1]).await];
+    let address = free_address().await;
+    let mut config: Value = serde_json::from_str(include_str!("../deploy/envoy/proxy.json")).expect("JSON");
+    place(&mut config, address, &[&addresses]);
+    let administration = free_address().await;
+    config["admin"] = json!({"address": {"socket_address": {
+        "address": administration.ip().to_string(), "port_value": administration.port()}}});
+    let all_healthy = async || {
+        let clusters = get(administration, "/clusters", &[]).await.body;
+        clusters.matches("health_flags::healthy").count() == addresses.len()
+    };
+    let _envoy = Envoy::start(&config, address).await;
+
+    let mut load = Load::start(address, 8);
+    load.until_acknowledged(100).await;
+    for round in 0..4 {
+        let n = round % 2;
+        replicas[n].terminate();
+        let (status, _) = replicas[n].ended();
+        assert!(status.success(), "{status}");
+        replicas[n] = replica(addresses[n]).await;
+        // Until Envoy knows: else the next replacement would leave nobody.
+        until(all_healthy).await;
+        until(async || replicas[n].said().contains("\"message\":\"answered\"")).await;
+    }
+    load.until_acknowledged(100).await;
+    let count = |count: &std::sync::atomic::AtomicUsize| count.load(SeqCst);
+    let tally = &load.tally;
+    let failed = [count(&tally.lost), count(&tally.unknown), count(&tally.unavailable)];
+    println!("4 replacements, {} calls acknowledged, {failed:?} failed", count(&tally.acknowledged));
+    assert_eq!(failed, [0, 0, 0]);
+    load.finish().await;
 }

@@ -19,7 +19,7 @@ const VERSION: &str = "1.40.0";
 /// A running Envoy. Killed when it is dropped.
 pub struct Envoy {
     child: Child,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// What HTTP answered.
@@ -64,7 +64,7 @@ impl Envoy {
             .stderr(log)
             .spawn()
             .expect("Envoy starts");
-        let mut envoy = Self { child, _directory: directory };
+        let mut envoy = Self { child, directory };
         until(async || {
             let ended = envoy.child.try_wait().expect("its state");
             assert!(ended.is_none(), "Envoy ended: {}", envoy.log());
@@ -75,7 +75,7 @@ impl Envoy {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self._directory.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 }
 
@@ -129,11 +129,11 @@ impl Backend {
     }
 }
 
-/// Asks with these header lines.
-pub async fn get(address: SocketAddr, headers: &[String]) -> Answer {
+/// Asks for a path with these header lines.
+pub async fn get(address: SocketAddr, path: &str, headers: &[String]) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let request = format!("GET / HTTP/1.1\r\nhost: app\r\nconnection: close\r\n{headers}\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: app\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.expect("it is sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
