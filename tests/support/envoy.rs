@@ -1,4 +1,4 @@
-//! A real Envoy, from its package on PyPI, and a plain HTTP backend behind it.
+//! A real Envoy, from its package in Python's index, and a plain HTTP backend behind it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -132,8 +132,10 @@ impl Backend {
 /// Asks for a path with these header lines.
 pub async fn get(address: SocketAddr, path: &str, headers: &[String]) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: app\r\nconnection: close\r\n{headers}\r\n");
+    let mut lines =
+        vec![format!("GET {path} HTTP/1.1"), "host: app".to_owned(), "connection: close".to_owned()];
+    lines.extend_from_slice(headers);
+    let request = lines.join("\r\n") + "\r\n\r\n";
     stream.write_all(request.as_bytes()).await.expect("it is sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
