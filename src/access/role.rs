@@ -111,6 +111,9 @@ pub fn admits(service: &str, method: &str) -> Admits {
     if service.starts_with("grpc.reflection.") {
         return Admits::Roles(Roles::of(&[Inspector]));
     }
+    if service == "envoy.service.auth.v3.Authorization" {
+        return Admits::Roles(Roles::of(&[Checker]));
+    }
     let service = service.strip_prefix("tokenregistry.v1.").unwrap_or_default();
     let rule = RULES.iter().find(|(path, _)| path.split_once('/') == Some((service, method)));
     Admits::Roles(Roles::of(rule.map_or(&[], |(_, roles)| roles)))

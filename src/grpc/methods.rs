@@ -65,15 +65,16 @@ static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
         }
     }
     // Envoy's, whose descriptors aren't part of the binary.
-    let number = methods.len();
+    let (service, name, number) = ("envoy.service.auth.v3.Authorization", "Check", methods.len());
     methods.insert(
-        "/envoy.service.auth.v3.Authorization/Check".to_owned(),
+        format!("/{service}/{name}"),
         Method {
-            service: "envoy.service.auth.v3.Authorization".to_owned(),
-            name: "Check".to_owned(),
+            service: service.to_owned(),
+            name: name.to_owned(),
             kind: "unary",
             number,
             is_question: true,
+            admits: access::admits(service, name),
         },
     );
     methods

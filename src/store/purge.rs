@@ -126,7 +126,7 @@ impl Store {
                     "purged what was over"
                 ),
                 Err(failure) => {
-                    tracing::warn!(?failure, "the purge broke off; another replica or a later one goes on")
+                    tracing::warn!(?failure, "the purge broke off; another replica or a later one goes on");
                 }
             }
         }

@@ -50,10 +50,11 @@ async fn panicking_server() {
     if std::env::var_os("TOKEN_REGISTRY_TEST_PANICS").is_none() {
         return;
     }
-    telemetry::start(LogFormat::Json, "trace");
+    let config = Config { log_format: LogFormat::Json, log_filter: "trace".into(), ..Config::default() };
+    let _telemetry = telemetry::start(&config).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("address {}", listener.local_addr().unwrap());
-    let (metrics, config) = (Arc::new(telemetry::Metrics::default()), Config::default());
+    let metrics = Arc::new(telemetry::Metrics::default());
     server::transport(&metrics, &config)
         .add_service(GenericTokenServiceServer::new(Panicking))
         .serve_with_incoming(connections::incoming(listener, &config))
