@@ -21,6 +21,7 @@ const MAY: &str = "
     WhitelistService/AddRefreshToken            issuer
     WhitelistService/RotateRefreshToken         issuer
     WhitelistService/CheckRefreshToken          checker issuer
+    Authorization/Check                         checker
     WhitelistService/CheckSession               checker issuer
     WhitelistService/BatchCheckSessions         checker issuer
     WhitelistService/GetRefreshToken            inspector

@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tonic::transport::server::TcpConnectInfo;
-
 use crate::access::Caller;
+use crate::connections::Peer;
 use crate::registry::{Counts, Failure, RevocationReason, SessionName};
 use crate::telemetry::{AuditRecord, Metrics};
 
@@ -72,7 +71,7 @@ pub struct Acts {
 impl Acts {
     /// The acts of the caller whose request has these extensions.
     pub fn of(metrics: &Arc<Metrics>, extensions: &tonic::Extensions) -> Self {
-        let peer = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let peer = extensions.get::<Peer>().and_then(|peer| peer.address);
         let caller = extensions.get::<Arc<Caller>>().cloned();
         Self { metrics: Arc::clone(metrics), caller, peer }
     }

@@ -3,8 +3,8 @@
 // Each capability uses its part of it.
 #![allow(dead_code)]
 
-pub mod installed;
 pub mod envoy;
+pub mod installed;
 pub mod keys;
 pub mod load;
 pub mod one_time;
