@@ -43,11 +43,10 @@ pub enum ServerError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// How many threads carry out calls where the configuration doesn't say: half of the processors. The kernel's part of the
-/// network and, on the same machine, PostgreSQL need the rest.
+/// How many threads carry out calls where the configuration doesn't say: as many as processors.
 #[must_use]
 pub fn worker_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+    std::thread::available_parallelism().map_or(1, |processors| processors.get())
 }
 
 /// Runs the registry until `shutdown` comes, then finishes what is under way.

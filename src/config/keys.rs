@@ -62,7 +62,7 @@ pub(super) static SECTIONS: &[Section] = &[
         key("metrics_listen", Kind::Address, None,
             "Address and port where Prometheus may ask for /metrics, such as 127.0.0.1:9464; nowhere when not set"),
         key("worker_threads", count(1024), None,
-            "Threads that carry out calls; half of the processors when not set"),
+            "Threads that carry out calls; as many as processors when not set"),
         key("default_deadline", duration(MILLISECOND, HOUR), Some("10s"),
             "Deadline of calls that bring none"),
         key("max_connections", count(1_000_000), Some("4096"),

@@ -56,8 +56,8 @@ pub struct Config {
     /// Address and port where Prometheus may ask for metrics, by plain HTTP. Nowhere by default; keep it off networks
     /// that callers reach. Port 0 takes a free one.
     pub metrics_listen: Option<SocketAddr>,
-    /// Threads that carry out calls. By default half of the processors: the kernel's part of the network and, on the same
-    /// machine, PostgreSQL need the rest, and fewer threads wait less for each other (measured: `docs/speed.md`).
+    /// Threads that carry out calls. By default as many as processors; fewer cost less a call where other programs want the
+    /// same processors, but answer fewer calls where nothing does (measured: `docs/speed.md`).
     pub worker_threads: Option<usize>,
     /// Deadline of calls that bring none (`grpc-timeout`): no call waits for ever.
     pub default_deadline: Duration,
