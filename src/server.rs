@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub enum ServerError {
 /// How many threads carry out calls where the configuration doesn't say: as many as processors.
 #[must_use]
 pub fn worker_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get())
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Runs the registry until `shutdown` comes, then finishes what is under way.
