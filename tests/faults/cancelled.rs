@@ -10,7 +10,8 @@ use token_registry::proto::{
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{Registry, assert_refused, until_waiting_for_locks};
+use crate::support::process::Process;
+use crate::support::{Registry, assert_refused, fresh_database, metrics, until, until_waiting_for_locks};
 
 /// Moments at which callers leave: from before the request is sent to after most are answered, on machines of any speed.
 fn moments() -> impl Iterator<Item = Duration> {
@@ -135,7 +136,14 @@ async fn a_password_change_is_carried_out_or_not_whenever_its_caller_leaves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_begun_when_its_caller_left_is_not_begun_any_more() {
-    let registry = Registry::start_with(|config| config.database_pool_size = 1).await;
+    let database = fresh_database().await;
+    let one = ("TOKEN_REGISTRY_DATABASE_POOL_SIZE", "1");
+    let server = Process::serve(&database.url, &[metrics::LISTEN, one]);
+    let registry = Registry::reached_at(server.serving().await, &database.url);
+    let metrics = metrics::metrics_of(&server).await;
+    let until_it_says = async |series: &str| {
+        until(async || metrics::value(&metrics::get(metrics, "/metrics").await, series) == Some(1)).await;
+    };
     registry.add("ada", "laptop", "one").await.unwrap();
     let mut holder = registry.sql().await;
     let lock = holder.transaction().await.unwrap();
@@ -143,9 +151,12 @@ async fn what_was_not_begun_when_its_caller_left_is_not_begun_any_more() {
     let first = registry.another_client();
     let first = tokio::spawn(async move { first.rotate("ada", "laptop", "one", "two").await });
     until_waiting_for_locks(&registry.sql().await, 1).await;
-    // It waits for the only connection.
-    let left = timeout(Duration::from_millis(300), registry.add("ada", "phone", "one")).await;
-    assert!(left.is_err());
+    let leaving = registry.another_client();
+    let leaving = tokio::spawn(async move { leaving.add("ada", "phone", "one").await });
+    until_it_says("token_registry_pool_waiting{pool=\"single\"}").await;
+    leaving.abort();
+    // The server must have heard of it before the connection is free.
+    until_it_says(&metrics::handled("WhitelistService", "AddRefreshToken", "Canceled")).await;
     lock.commit().await.unwrap();
     first.await.unwrap().unwrap();
     // Whoever waits for the connection gets it in order.

@@ -7,6 +7,7 @@ pub mod envoy;
 pub mod installed;
 pub mod keys;
 pub mod load;
+pub mod metrics;
 pub mod one_time;
 pub mod people;
 pub mod pgbouncer;
