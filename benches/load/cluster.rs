@@ -8,7 +8,7 @@ use token_registry::store;
 use tokio_postgres::{Client, NoTls};
 
 use crate::names::{
-    CLIENT, CONSUMED_PURPOSE, SECRET_PREFIX, SECRETS_OF_PGBENCH, SESSIONS, SESSIONS_PER_USER, USERS,
+    CLIENT, CONSUMED_PURPOSE, OVER, SECRET_PREFIX, SECRETS_OF_PGBENCH, SESSIONS, SESSIONS_PER_USER, USERS,
     jti_expression,
 };
 use crate::postgres::{self, Database};
@@ -56,7 +56,7 @@ impl Cluster {
         Ok(client.query_one("show server_version", &[]).await?.get(0))
     }
 
-    /// A database with the registry's schema, the seed's table beside it, and so many sessions.
+    /// A database with the registry's schema, the seed's table beside it, and so many sessions and an API key a user.
     pub async fn fill(&self, sessions: u64, secrets: u64, seed: bool) -> Result<Filled, Failure> {
         progress(&format!("filling {sessions} sessions of {} users", sessions / SESSIONS_PER_USER));
         let database = self.cluster.create_database();
@@ -65,6 +65,7 @@ impl Cluster {
         // No look at `users` for each row: the fill has them all.
         client.batch_execute("set session_replication_role = replica; set synchronous_commit = off").await?;
         client.batch_execute(&fill_sessions(sessions)).await?;
+        client.batch_execute(&fill_keys(sessions)).await?;
         if secrets > 0 {
             client.batch_execute(&fill_secrets(sessions, secrets)).await?;
         }
@@ -76,6 +77,28 @@ impl Cluster {
         }
         let backend: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
         Ok(Filled { database, client, backend: u32::try_from(backend)?, sessions, secrets })
+    }
+}
+
+impl Filled {
+    /// Adds sessions that were revoked or expired longer ago than they are kept, in among the others.
+    pub async fn add_sessions_that_are_over(&self, sessions: u64) -> Result<(), Failure> {
+        progress(&format!("adding {sessions} sessions that are over"));
+        let add = format!(
+            "insert into sessions (user_id, session, jti, enabled, created, session_created, session_expires, idle_expires,
+                                   idle_timeout, rotation_grace, revoked_at, revocation_reason, {columns})
+             select ({USERS} + i / {SESSIONS_PER_USER})::text, ({OVER} + i)::text, ({jti})::text, true, past, past,
+                    past + interval '30 days', past + interval '14 days', interval '14 days', interval '30 seconds',
+                    case when i % 2 = 0 then past end, case when i % 2 = 0 then 1 end, {values}
+             from generate_series(0::bigint, {sessions} - 1) i, (select now() - interval '90 days' as past) long_ago;",
+            columns = client_columns(),
+            values = client_values(),
+            jti = jti_expression("0", "i"),
+        );
+        for statement in [add.as_str(), "vacuum analyze", "checkpoint"] {
+            self.client.batch_execute(statement).await?;
+        }
+        Ok(())
     }
 }
 
@@ -117,6 +140,17 @@ fn fill_sessions(sessions: u64) -> String {
         columns = client_columns(),
         values = client_values(),
         jti = jti_expression("0", "i"),
+    )
+}
+
+/// An API key a user, never used yet: that it is used now is written as in real life.
+fn fill_keys(sessions: u64) -> String {
+    let users = sessions.div_ceil(SESSIONS_PER_USER);
+    format!(
+        "insert into auth_tokens (user_id, prefix, is_drf, digest)
+         select user_id, left(key, 8), true, sha256(convert_to(key, 'UTF8'))
+         from (select ({USERS} + u)::text as user_id, lpad(to_hex({USERS} + u), 40, '0') as key
+               from generate_series(0::bigint, {users} - 1) u) keys;"
     )
 }
 

@@ -1,4 +1,5 @@
-//! The ceiling: methods that do nothing, with the messages of `CheckSession` and `RotateRefreshToken`.
+//! The ceiling: methods that do nothing, with the messages of `CheckSession`, `RotateRefreshToken` and
+//! `AuthenticateAuthToken`.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -7,8 +8,9 @@ use std::task::{Context, Poll};
 
 use prost::Message;
 use token_registry::proto::{
-    BaseToken, CheckSessionRequest, CheckSessionResponse, ClientInfo, RefreshToken,
-    RotateRefreshTokenRequest, RotateRefreshTokenResponse, RotationOutcome, TokenState,
+    AuthToken, AuthenticateAuthTokenRequest, AuthenticateAuthTokenResponse, BaseToken, CheckSessionRequest,
+    CheckSessionResponse, ClientInfo, RefreshToken, RotateRefreshTokenRequest, RotateRefreshTokenResponse,
+    RotationOutcome, TokenState,
 };
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -23,6 +25,7 @@ use crate::names;
 pub struct Echo {
     check: Always<CheckSessionResponse>,
     rotate: Always<RotateRefreshTokenResponse>,
+    authenticate: Always<AuthenticateAuthTokenResponse>,
 }
 
 impl Default for Echo {
@@ -41,6 +44,14 @@ impl Default for Echo {
             rotations: 1,
             ..Default::default()
         };
+        let auth_token = AuthToken {
+            user_id: names::user(0),
+            created: at(1_800_000_000),
+            prefix: names::key(0)[..8].to_owned(),
+            last_used: at(1_800_000_000),
+            state: TokenState::Active.into(),
+            ..Default::default()
+        };
         Self {
             check: Always(CheckSessionResponse {
                 state: TokenState::Active.into(),
@@ -49,6 +60,11 @@ impl Default for Echo {
             rotate: Always(RotateRefreshTokenResponse {
                 token: Some(token),
                 outcome: RotationOutcome::Rotated.into(),
+            }),
+            authenticate: Always(AuthenticateAuthTokenResponse {
+                state: TokenState::Active.into(),
+                user_id: names::user(0),
+                auth_token: Some(auth_token),
             }),
         }
     }
@@ -96,6 +112,7 @@ macro_rules! always {
 
 always!(CheckSessionRequest => CheckSessionResponse);
 always!(RotateRefreshTokenRequest => RotateRefreshTokenResponse);
+always!(AuthenticateAuthTokenRequest => AuthenticateAuthTokenResponse);
 
 impl NamedService for Echo {
     const NAME: &'static str = "bench.Echo";
@@ -114,6 +131,9 @@ impl Service<http::Request<Body>> for Echo {
         match request.uri().path() {
             "/bench.Echo/Check" => unary::<CheckSessionRequest, _, _>(self.check.clone(), request),
             "/bench.Echo/Rotate" => unary::<RotateRefreshTokenRequest, _, _>(self.rotate.clone(), request),
+            "/bench.Echo/Authenticate" => {
+                unary::<AuthenticateAuthTokenRequest, _, _>(self.authenticate.clone(), request)
+            }
             _ => Box::pin(ready(Ok(Status::unimplemented("no such method").into_http()))),
         }
     }

@@ -19,6 +19,8 @@ use crate::requests::{Keys, Method};
 pub const CONNECTIONS: usize = 4;
 /// Most requests under way in an open loop: beyond them the server is hopelessly behind.
 const OVERRUN: usize = 1000;
+/// Requests under way on one connection that the registry permits.
+const STREAMS: usize = 256;
 /// How long answers are waited for after the end.
 const DRAIN: Duration = Duration::from_secs(12);
 
@@ -46,6 +48,9 @@ pub struct Load {
     pub length: Duration,
     /// No more requests than these.
     pub limit: Option<u64>,
+    /// More comes than can be carried out: the server may refuse requests, and where a connection has as many under way
+    /// as it may, a further one isn't sent.
+    pub overload: bool,
 }
 
 /// What came of a load.
@@ -57,6 +62,9 @@ pub struct Outcome {
     pub answered: u64,
     /// Wrong answers and none.
     pub errors: u64,
+    /// Of an overload: requests that were refused, and those that weren't sent.
+    pub refused: u64,
+    pub unsent: u64,
     /// Latencies, in microseconds.
     pub p50: f64,
     pub p90: f64,
@@ -93,7 +101,8 @@ pub fn generate(sessions: u64, secrets: u64, rotate_all: bool) -> Result<(), Fai
 struct Waiting {
     since: Instant,
     key: u64,
-    right: bool,
+    /// Whether the message was the right one, once it has come.
+    right: Option<bool>,
 }
 
 /// A connection and who waits on it.
@@ -102,8 +111,8 @@ struct Lane {
     waiting: HashMap<u32, Waiting>,
 }
 
-/// An answer: whether it was the right one, and since when it was waited for.
-type Answer = (bool, Instant);
+/// An answer: whether its message was the right one, if it had any, and since when it was waited for.
+type Answer = (Option<bool>, Instant);
 
 impl Lane {
     fn open(address: SocketAddr, method: Method) -> Result<Self, Failure> {
@@ -114,7 +123,7 @@ impl Lane {
     fn send(&mut self, keys: &mut Keys, method: Method, since: Instant) -> bool {
         let Some((key, message)) = keys.next(method) else { return false };
         let stream = self.connection.request(&message);
-        self.waiting.insert(stream, Waiting { since, key, right: false });
+        self.waiting.insert(stream, Waiting { since, key, right: None });
         true
     }
 
@@ -129,12 +138,12 @@ impl Lane {
         connection.receive(buffer, |stream, event| match event {
             Event::Message(bytes) => {
                 if let Some(waiting) = waiting.get_mut(&stream) {
-                    waiting.right = keys.answered(method, waiting.key, Some(bytes));
+                    waiting.right = Some(keys.answered(method, waiting.key, Some(bytes)));
                 }
             }
             Event::End => {
                 if let Some(waiting) = waiting.remove(&stream) {
-                    if !waiting.right {
+                    if waiting.right.is_none() {
                         keys.answered(method, waiting.key, None);
                     }
                     answers.push((waiting.right, waiting.since));
@@ -176,6 +185,24 @@ fn wait(lanes: &[Lane], at_most: Duration) -> Result<(), Failure> {
     }
 }
 
+/// What the answers were.
+#[derive(Default)]
+struct Told {
+    right: u64,
+    errors: u64,
+    refused: u64,
+}
+
+impl Told {
+    fn count(&mut self, right: Option<bool>, overload: bool) {
+        *match right {
+            Some(true) => &mut self.right,
+            None if overload => &mut self.refused,
+            _ => &mut self.errors,
+        } += 1;
+    }
+}
+
 /// The times at which the requests of an open loop are meant to start.
 struct Schedule {
     begun: Instant,
@@ -195,8 +222,10 @@ fn run(load: &Load, keys: &mut Keys) -> Result<Outcome, Failure> {
         if load.rate.is_some() { load.connections } else { load.connections.min(load.in_flight) };
     let mut lanes =
         (0..connections).map(|_| Lane::open(load.address, method)).collect::<Result<Vec<_>, _>>()?;
+    keys.overload = load.overload;
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3)?;
-    let (mut sent, mut errors, mut answered) = (0_u64, 0_u64, 0_u64);
+    let (mut sent, mut unsent) = (0_u64, 0_u64);
+    let mut told = Told::default();
     let limit = load.limit.unwrap_or(u64::MAX);
     let mut buffer = vec![0; 64 * 1024];
     let mut answers = Vec::new();
@@ -221,11 +250,14 @@ fn run(load: &Load, keys: &mut Keys) -> Result<Outcome, Failure> {
         let mut pause = end - now;
         if let Some(schedule) = &mut schedule {
             while schedule.due() <= now {
-                if under_way > OVERRUN {
-                    errors += 1;
+                let lane = schedule.started as usize % lanes.len();
+                let lane = &mut lanes[lane];
+                if load.overload && lane.waiting.len() >= STREAMS {
+                    unsent += 1;
+                } else if !load.overload && under_way > OVERRUN {
+                    told.errors += 1;
                 } else {
-                    let lane = schedule.started as usize % lanes.len();
-                    under_way += usize::from(lanes[lane].send(keys, method, schedule.due()));
+                    under_way += usize::from(lane.send(keys, method, schedule.due()));
                 }
                 schedule.started += 1;
             }
@@ -239,13 +271,9 @@ fn run(load: &Load, keys: &mut Keys) -> Result<Outcome, Failure> {
         for lane in &mut lanes {
             lane.receive(&mut buffer, keys, method, &mut answers)?;
             for (right, since) in answers.drain(..) {
-                if right {
-                    answered += 1;
-                    if now >= measured_from && now < end {
-                        histogram.saturating_record(u64::try_from((now - since).as_nanos())?);
-                    }
-                } else {
-                    errors += 1;
+                told.count(right, load.overload);
+                if right == Some(true) && now >= measured_from && now < end {
+                    histogram.saturating_record(u64::try_from((now - since).as_nanos())?);
                 }
                 if schedule.is_none() && now < end && sent < limit {
                     sent += u64::from(lane.send(keys, method, now));
@@ -255,11 +283,7 @@ fn run(load: &Load, keys: &mut Keys) -> Result<Outcome, Failure> {
     };
     for lane in &mut lanes {
         for (right, _) in lane.settle(keys, method)? {
-            if right {
-                answered += 1;
-            } else {
-                errors += 1;
-            }
+            told.count(right, load.overload);
         }
     }
     let measured = ended.min(end).saturating_duration_since(measured_from).as_secs_f64();
@@ -268,8 +292,10 @@ fn run(load: &Load, keys: &mut Keys) -> Result<Outcome, Failure> {
         (histogram.len() as f64, |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0);
     Ok(Outcome {
         rate: if measured > 0.0 { count / measured } else { 0.0 },
-        answered,
-        errors,
+        answered: told.right,
+        errors: told.errors,
+        refused: told.refused,
+        unsent,
         p50: at(0.5),
         p90: at(0.9),
         p99: at(0.99),

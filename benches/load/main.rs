@@ -11,6 +11,7 @@ mod generator;
 mod http2;
 mod names;
 mod options;
+mod overload;
 mod pgbench;
 mod plain;
 mod plot;
@@ -19,6 +20,7 @@ mod plot;
 #[allow(dead_code, reason = "the bench uses a part of what the tests do")]
 mod postgres;
 mod process;
+mod purge;
 mod requests;
 mod rows;
 mod scripts;

@@ -7,6 +7,8 @@
 pub const SESSIONS_PER_USER: u64 = 5;
 pub const USERS: u64 = 1_000_000_000_000_000_000;
 pub const SESSIONS: u64 = 2_000_000_000_000_000_000;
+/// Sessions that are over, one beside each of the others.
+pub const OVER: u64 = 1_900_000_000_000_000_000;
 /// Sessions that a generator adds, and those that pgbench adds.
 pub const ADDED: u64 = 2_100_000_000_000_000_000;
 pub const ADDED_BY_PGBENCH: u64 = 2_200_000_000_000_000_000;
@@ -37,6 +39,11 @@ pub fn session(session: u64) -> String {
 
 pub fn jti(session: u64, rotations: u32) -> String {
     (JTIS + u64::from(rotations) * JTI_STEP + session).to_string()
+}
+
+/// The API key of a session's user: of the model `drf`, since SQL can't make the checksum of the other one.
+pub fn key(session: u64) -> String {
+    format!("{:040x}", USERS + session / SESSIONS_PER_USER)
 }
 
 /// The value of a one-time token that is there to be consumed, as long as a minted one.

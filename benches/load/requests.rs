@@ -5,9 +5,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use token_registry::proto::{
-    AddRefreshTokenRequest, BatchCheckSessionsRequest, CheckSessionRequest, ClientInfo,
-    ConsumeGenericTokenRequest, IssueGenericTokenRequest, RotateRefreshTokenRequest, RotationOutcome,
-    SessionQuestion, TokenState,
+    AddRefreshTokenRequest, AuthenticateAuthTokenRequest, BatchCheckSessionsRequest, CheckSessionRequest,
+    ClientInfo, ConsumeGenericTokenRequest, IssueGenericTokenRequest, RotateRefreshTokenRequest,
+    RotationOutcome, SessionQuestion, TokenState,
 };
 
 use crate::echo;
@@ -18,6 +18,7 @@ use crate::names::{self, CONSUMED_PURPOSE, ISSUED_PURPOSE};
 pub enum Method {
     EchoCheck,
     EchoRotate,
+    EchoAuthenticate,
     /// A check by a handler with nothing of ours in it.
     PlainCheck,
     Check,
@@ -26,6 +27,7 @@ pub enum Method {
     Add,
     Issue,
     Consume,
+    Authenticate,
 }
 
 /// Questions of one batch.
@@ -36,6 +38,7 @@ impl Method {
         match self {
             Self::EchoCheck => "/bench.Echo/Check",
             Self::EchoRotate => "/bench.Echo/Rotate",
+            Self::EchoAuthenticate => "/bench.Echo/Authenticate",
             Self::PlainCheck => "/bench.Plain/Check",
             Self::Check => "/tokenregistry.v1.WhitelistService/CheckSession",
             Self::Batch => "/tokenregistry.v1.WhitelistService/BatchCheckSessions",
@@ -43,6 +46,7 @@ impl Method {
             Self::Add => "/tokenregistry.v1.WhitelistService/AddRefreshToken",
             Self::Issue => "/tokenregistry.v1.GenericTokenService/IssueGenericToken",
             Self::Consume => "/tokenregistry.v1.GenericTokenService/ConsumeGenericToken",
+            Self::Authenticate => "/tokenregistry.v1.AuthTokenService/AuthenticateAuthToken",
         }
     }
 }
@@ -60,6 +64,8 @@ pub struct Keys {
     added: u64,
     secrets: std::ops::Range<u64>,
     client: ClientInfo,
+    /// Whether requests may be refused. A rotation that was is asked for again some time, with the same jtis.
+    pub overload: bool,
 }
 
 const LOST: u32 = u32::MAX;
@@ -77,6 +83,7 @@ impl Keys {
             added: 0,
             secrets: 0..secrets,
             client: echo::client(),
+            overload: false,
         }
     }
 
@@ -135,6 +142,10 @@ impl Keys {
                 };
                 (n, request.encode_to_vec())
             }
+            Method::EchoAuthenticate | Method::Authenticate => {
+                let request = AuthenticateAuthTokenRequest { key: names::key(drawn) };
+                (drawn, request.encode_to_vec())
+            }
         })
     }
 
@@ -142,11 +153,13 @@ impl Keys {
     pub fn answered(&mut self, method: Method, key: u64, message: Option<&[u8]>) -> bool {
         const ACTIVE: u8 = TokenState::Active as u8;
         const ROTATED: u8 = RotationOutcome::Rotated as u8;
+        const RETRIED: u8 = RotationOutcome::Retried as u8;
         // Past the five bytes that gRPC puts before a message.
         let message = message.and_then(|bytes| bytes.get(5..)).unwrap_or_default();
         let right = match method {
             // `state` is field 1, and `outcome` is field 2 and the last one.
-            Method::Check => message.starts_with(&[0x08, ACTIVE]),
+            Method::Check | Method::Authenticate => message.starts_with(&[0x08, ACTIVE]),
+            Method::Rotate if message.ends_with(&[0x10, RETRIED]) => self.overload,
             Method::Rotate => message.ends_with(&[0x10, ROTATED]),
             Method::Batch => message.get(2..).is_some_and(|first| first.starts_with(&[0x08, ACTIVE])),
             _ => !message.is_empty(),
@@ -154,7 +167,11 @@ impl Keys {
         if method == Method::Rotate {
             let place = usize::try_from(key / self.step).expect("it was one");
             self.rotating[place] = false;
-            self.rotations[place] = if right { self.rotations[place] + 1 } else { LOST };
+            if right {
+                self.rotations[place] += 1;
+            } else if !self.overload || !message.is_empty() {
+                self.rotations[place] = LOST;
+            }
         }
         right
     }

@@ -3,10 +3,12 @@
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::generator::{Load, Outcome};
+use crate::generator::Outcome;
 use crate::options::Plan;
+use crate::overload;
 use crate::pgbench::{CLIENTS, Pgbench};
 use crate::process::Generator;
+use crate::purge;
 use crate::requests::{BATCH, Method};
 use crate::scripts::Script;
 use crate::sizes;
@@ -37,6 +39,12 @@ pub const NAMES: &[&str] = &[
     "tail-rotate",
     "open-check",
     "open-rotate",
+    "overload-check",
+    "overload-tail-check",
+    "overload-rotate",
+    "overload-tail-rotate",
+    "purge-check",
+    "purge-rotate",
     "growth-check",
     "growth-rotate",
     "hot",
@@ -87,13 +95,11 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
     for method in [Method::Add, Method::Issue, Method::Consume] {
         rows.extend(writes(&mut bench, &mut stage, method).await?);
     }
-    if bench.plan.wants(&["authenticate"]) {
-        let what = "AuthenticateAuthToken of echo, 256 in flight";
-        rows.push(Row::missing("authenticate", what, AtLeast(0.8), "the method doesn't exist yet"));
-    }
+    rows.extend(authentications(&mut bench, &mut stage).await?);
     rows.extend(idle(&mut bench, &mut stage).await?);
     rows.extend(idle_beside_plain(&mut bench, &mut stage).await?);
     rows.extend(open_loop(&mut bench, &mut stage).await?);
+    rows.extend(overload::overload(&mut bench, &mut stage).await?);
     rows.extend(light_enough(&mut bench, &mut stage).await?);
     curve(&mut bench, &mut stage).await?;
     rows.extend(sizes::memory(&mut bench, &mut stage)?);
@@ -103,6 +109,7 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
     let gathered = stage.server.ready.gathered;
     drop(stage);
     rows.extend(sizes::hot(&mut bench, &cluster).await?);
+    rows.extend(purge::purge(&mut bench, &cluster).await?);
     rows.extend(settings::fillfactor(&mut bench, &cluster).await?);
 
     rows.retain(|row| bench.plan.wants(&[row.name]));
@@ -236,6 +243,16 @@ async fn writes(bench: &mut Bench, stage: &mut Stage, method: Method) -> Result<
     Ok(vec![against(name, what, AtLeast(2.0), &ours, &theirs)])
 }
 
+async fn authentications(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
+    if !bench.plan.wants(&["authenticate"]) {
+        return Ok(Vec::new());
+    }
+    let contestants = [Server(Method::EchoAuthenticate, 256), Server(Method::Authenticate, 256)];
+    let [echo, ours] = bench.turns(stage, contestants).await?;
+    let what = "AuthenticateAuthToken of echo, 256 in flight";
+    Ok(vec![against("authenticate", what, AtLeast(0.8), &ours, &echo)])
+}
+
 /// What a request costs that comes alone.
 async fn idle(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
@@ -293,15 +310,10 @@ async fn open_loop(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Fai
             continue;
         }
         let mut outcomes = Vec::new();
-        let at_best = Server(method, 256);
-        if bench.known(at_best, stage.filled.sessions).next().is_none() {
-            bench.measure(stage, at_best, 0).await?;
-        }
-        let best = Spread::of(bench.known(at_best, stage.filled.sessions).map(|known| known.outcome.rate));
-        let half = best.median / 2.0;
+        let half = bench.best_rate(stage, method).await? / 2.0;
         for round in 1..=bench.plan.rounds {
-            let load = bench.load(stage, Server(method, 0)).ok_or("a server takes load")?;
-            let outcome = stage.generator.load(Load { rate: Some(half), ..load })?;
+            let load = bench.open_load(stage, method, half)?;
+            let outcome = stage.generator.load(load)?;
             bench.keep(format!("{method:?}, open loop"), stage.filled.sessions, round, &outcome, None);
             outcomes.push(outcome);
         }

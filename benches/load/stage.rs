@@ -10,6 +10,7 @@ use crate::pgbench::{CLIENTS, Pgbench};
 use crate::process::{Generator, Server};
 use crate::requests::Method;
 use crate::scripts::Script;
+use crate::table::Spread;
 use crate::{Failure, progress};
 
 /// Who is measured.
@@ -99,7 +100,24 @@ impl Bench {
             warm_up,
             length,
             limit: None,
+            overload: false,
         })
+    }
+
+    /// How many requests a second the server answers at best.
+    pub async fn best_rate(&mut self, stage: &mut Stage, method: Method) -> Result<f64, Failure> {
+        let at_best = Contestant::Server(method, 256);
+        if self.known(at_best, stage.filled.sessions).next().is_none() {
+            self.measure(stage, at_best, 0).await?;
+        }
+        let rates = self.known(at_best, stage.filled.sessions).map(|known| known.outcome.rate);
+        Ok(Spread::of(rates).median)
+    }
+
+    /// So many requests a second, whether answers come or not.
+    pub fn open_load(&self, stage: &Stage, method: Method, rate: f64) -> Result<Load, Failure> {
+        let load = self.load(stage, Contestant::Server(method, 0)).ok_or("a server takes load")?;
+        Ok(Load { rate: Some(rate), ..load })
     }
 
     pub async fn measure(
