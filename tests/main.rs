@@ -16,6 +16,7 @@ mod command_line;
 mod configuration;
 mod database_tls;
 mod deadlines;
+mod documents;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod errors;
@@ -30,6 +31,7 @@ mod metrics;
 mod one_time_tokens;
 mod operator;
 mod plans;
+mod privileges;
 mod programs;
 mod questions;
 mod races;

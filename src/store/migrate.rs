@@ -49,7 +49,7 @@ pub struct Migrated {
 const MIGRATION_LOCK: i64 = 0x746f_6b65_6e72_6567;
 
 const BOOKKEEPING: &str = "\
-create table if not exists schema_migrations (
+create table schema_migrations (
   version  integer primary key,
   name     text not null,
   checksum text not null,
@@ -77,7 +77,12 @@ pub(super) async fn migrate(client: &mut Client) -> Result<Migrated, StoreError>
     let transaction = client.transaction().await?;
     transaction.batch_execute("set local lock_timeout = 0; set local statement_timeout = 0").await?;
     transaction.execute("select pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await?;
-    transaction.batch_execute(BOOKKEEPING).await?;
+    // Once it is there, a role that may make nothing can look whether anything is to be done.
+    let bookkeeping =
+        transaction.query_one("select to_regclass('schema_migrations') is not null", &[]).await?;
+    if !bookkeeping.try_get(0)? {
+        transaction.batch_execute(BOOKKEEPING).await?;
+    }
     let applied =
         transaction.query("select version, checksum from schema_migrations order by version", &[]).await?;
     let mut from = 0;
