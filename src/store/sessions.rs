@@ -1,11 +1,14 @@
 //! Sessions: opened, rotated, asked about, listed and ended.
 
+use tokio_postgres::Row;
+
 use super::connection::{Connection, Params, StatementError, begin_bulk};
 use super::rows::{ClientParams, life, session};
 use super::session_sets::{Named, Opened, check_all};
 use super::statements::{
-    SESSION_ADD, SESSION_CHECK, SESSION_COUNT_LIVE, SESSION_GET, SESSION_LIST, SESSION_REVOKE,
-    SESSION_REVOKE_ALL, SESSION_REVOKE_OLDEST, SESSION_ROTATE, SESSION_SET_ENABLED, USER_CREATE, USER_LOCK,
+    SESSION_ADD, SESSION_CHECK, SESSION_COUNT_LIVE, SESSION_GET, SESSION_GET_TAKEN, SESSION_LIST,
+    SESSION_REVOKE, SESSION_REVOKE_ALL, SESSION_REVOKE_OLDEST, SESSION_ROTATE, SESSION_SET_ENABLED,
+    USER_CREATE, USER_LOCK,
 };
 use super::{ATTEMPTS, Call, Effect, Store};
 use crate::client_info::ClientInfo;
@@ -354,12 +357,8 @@ async fn add(c: &Connection, opening: &Opening, limit: i64) -> Result<Added, Sta
     let Some(row) = added.into_row() else {
         return Ok(Added::NoUser);
     };
-    let (active, credentials_current): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
-    if !active {
-        return Ok(Added::Refused(Refusal::UserInactive));
-    }
-    if !credentials_current {
-        return Ok(Added::Refused(Refusal::CredentialsChanged));
+    if let Some(refusal) = refusal_of_holder(&row)? {
+        return Ok(Added::Refused(refusal));
     }
     if row.try_get::<_, Option<i64>>(2)?.is_some() {
         let live: i64 = counted.into_row().map_or(Ok(0), |row| row.try_get(0))?;
@@ -368,13 +367,31 @@ async fn add(c: &Connection, opening: &Opening, limit: i64) -> Result<Added, Sta
             beyond_limit: live > limit,
         })));
     }
-    Ok(match get(c, &opening.user_id, &opening.session).await? {
-        None => Added::Again,
-        Some(known) if known.jti != jti => Added::Refused(Refusal::SessionExists),
-        Some(known) => match known.refusal_if_dead() {
-            Some(refusal) => Added::Refused(refusal),
-            None => Added::Opened(Box::new(Opened { session: known, beyond_limit: false })),
-        },
+    let Some(row) = c.row(&SESSION_GET_TAKEN, &[&user_id, &name, &version]).await? else {
+        return Ok(Added::Again);
+    };
+    if let Some(refusal) = refusal_of_holder(&row)? {
+        return Ok(Added::Refused(refusal));
+    }
+    let known = session(&row, 2)?;
+    if known.jti.as_str() != jti {
+        return Ok(Added::Refused(Refusal::SessionExists));
+    }
+    Ok(match known.refusal_if_dead() {
+        Some(refusal) => Added::Refused(refusal),
+        None => Added::Opened(Box::new(Opened { session: known, beyond_limit: false })),
+    })
+}
+
+/// Why a user may not open a session, from a row that begins with whether the user is active and the version current.
+fn refusal_of_holder(row: &Row) -> Result<Option<Refusal>, StatementError> {
+    let (active, credentials_current): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(if !active {
+        Some(Refusal::UserInactive)
+    } else if !credentials_current {
+        Some(Refusal::CredentialsChanged)
+    } else {
+        None
     })
 }
 

@@ -91,6 +91,7 @@ statements! {
     SESSION_GET_SET = "session/get_set.sql";
     SESSION_COUNT_LIVE_SET = "session/count_live_set.sql";
     SESSION_GET = "session/get.sql";
+    SESSION_GET_TAKEN = "session/get_taken.sql";
     SESSION_CHECK = "session/check.sql";
     SESSION_CHECK_BATCH = "session/check_batch.sql";
     SESSION_LIST = "session/list.sql";

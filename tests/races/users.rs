@@ -1,14 +1,17 @@
 //! Deletions and credential changes against everything that makes something of a user.
 
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 use token_registry::proto::{
-    DeleteUserRequest, GetUserRequest, IssueGenericTokenRequest, RevocationReason, RevokeCredentialsRequest,
-    RevokeUserSessionsRequest, TokenState, User,
+    AddRefreshTokenRequest, DeleteUserRequest, GetUserRequest, IssueGenericTokenRequest, RevocationReason,
+    RevokeCredentialsRequest, RevokeUserSessionsRequest, TokenState, User,
 };
 use tonic::{Code, Status};
 
 use super::{Arena, at_once, rounds, verdict};
-use crate::support::{Registry, assert_refused};
+use crate::support::proxy::Proxy;
+use crate::support::{Registry, assert_refused, fresh_database};
 
 async fn user(registry: &Registry, user_id: &str) -> Result<User, Status> {
     let request = GetUserRequest { user_id: user_id.into() };
@@ -105,4 +108,49 @@ async fn copies_of_one_credential_change_move_the_version_once() {
         }
     }
     arena.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_login_sent_again_beside_a_credential_change_is_told_of_all_of_it() {
+    let database = fresh_database().await;
+    let registry = Registry::on(&database.url, |_| {}).await;
+    let port = database.url.parse::<tokio_postgres::Config>().unwrap().get_ports()[0];
+    let links = [Proxy::start(([127, 0, 0, 1], port).into()), Proxy::start(([127, 0, 0, 1], port).into())];
+    let [adds, changes] = [&links[0], &links[1]].map(|link| {
+        let url = database.url_at(link.address());
+        async move { Registry::on(&url, |_| {}).await }
+    });
+    let (adds, changes) = (adds.await, changes.await);
+    for round in 0..8 * rounds() {
+        let name = format!("user-{round}");
+        registry.add(&name, "laptop", "jti").await.unwrap();
+        let version = user(&registry, &name).await.unwrap().credential_version;
+        // The change comes at another moment of the login each round: mostly between two of its statements.
+        links[0].slow_down(Duration::from_millis(10));
+        links[1].slow_down(Duration::from_millis(10 + 2 * (round as u64 % 12)));
+        let request = AddRefreshTokenRequest {
+            user_id: name.clone(),
+            session: "laptop".into(),
+            jti: "jti".into(),
+            credential_version: Some(version),
+            ..Default::default()
+        };
+        let change = RevokeCredentialsRequest {
+            user_id: name.clone(),
+            keep_auth_tokens: Some(true),
+            ..Default::default()
+        };
+        let (mut logins, mut users) = (adds.whitelist.clone(), changes.users.clone());
+        let (added, changed) =
+            tokio::join!(logins.add_refresh_token(request), users.revoke_credentials(change));
+        assert_eq!(changed.unwrap().into_inner().revoked.unwrap().sessions, 1);
+        for link in &links {
+            link.slow_down(Duration::ZERO);
+        }
+        // From before the change or from after it, and then the version is judged first.
+        match verdict(&added).as_str() {
+            "OK" | "CREDENTIALS_CHANGED" => {}
+            other => panic!("answered {other} in round {round}"),
+        }
+    }
 }
