@@ -32,7 +32,8 @@ pub enum Bug {
     HeldInMemory,
     /// Within the grace, the predecessor gets a successor of its own.
     GraceForks,
-    /// A login doesn't hold its user's row, so a suspension beside it misses the session.
+    /// A login holds its user's row only as a foreign key does, against deletion: a suspension or a credential change
+    /// beside it misses the session.
     BornAlive,
     /// Whether a session lives is answered from a cache.
     StaleCheck,
@@ -116,7 +117,7 @@ pub(crate) fn sql(name: &str, sql: String) -> String {
             &format!("(coalesce(t.consumed_at > clock_timestamp() - {JUST}, true) and"),
         ),
         (Bug::BornAlive, "session/add.sql" | "session/add_set.sql") => {
-            sql.replace("for share of u skip locked", "").replace("for share", "").replace(
+            sql.replace("for share", "for key share").replace(
                 "select clock_timestamp() as now offset 0",
                 "select clock_timestamp() as now from pg_sleep(0.005) offset 0",
             )

@@ -131,7 +131,12 @@ fn a_jti_that_the_server_made_without_an_answer_is_known_when_it_turns_up() {
     assert!(!is_violation(&[created(), add(2, 3), mint.clone(), read(7)]));
     // It presents what it was told, which makes that no other's.
     assert!(!is_violation(&[created(), add(2, 3), mint.clone(), read(7), rotated(30, 31, 7, 8, 2)]));
-    assert!(is_violation(&[created(), add(2, 3), mint, read(7), rotated(30, 31, 6, 8, 2)]));
+    assert!(is_violation(&[created(), add(2, 3), mint.clone(), read(7), rotated(30, 31, 6, 8, 2)]));
+    // Nor does another's rotation to it make it that caller's.
+    let retried = Answer::Rotated(RotationOutcome::Retried, row(7, 1));
+    let again = event(30, 31, rotation(1, 7), retried);
+    assert!(!is_violation(&[created(), add(2, 3), mint, read(7), again.clone()]));
+    assert!(is_violation(&[created(), add(2, 3), read(7), again]));
 }
 
 #[test]

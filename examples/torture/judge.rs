@@ -27,6 +27,8 @@ pub struct History {
 
 /// A history that can't be explained.
 pub struct Violation {
+    /// When it was found, by the tally's clock.
+    pub when: u64,
     pub user_id: String,
     pub names: Arc<Mutex<Names>>,
     pub shrunk: Shrunk,
@@ -77,16 +79,20 @@ fn judge(arena: &Arena, histories: &Mutex<mpsc::Receiver<Option<History>>>) -> V
             Verdict::Undecided => count(&arena.tally.undecided),
             Verdict::Violation(_) => {
                 count(&arena.tally.violations);
-                if get(&arena.tally.violations) <= ENOUGH {
+                let found = get(&arena.tally.violations);
+                let enough = if arena.plan.bug.is_some() { 1 } else { ENOUGH };
+                // Before the shrinking, which takes a while.
+                if found >= enough {
+                    arena.stop();
+                }
+                if found <= enough {
                     violations.push(Violation {
+                        when: arena.tally.now(),
                         user_id: history.user_id,
                         names: history.names,
                         shrunk: shrink(&history.events),
                         events: history.events,
                     });
-                }
-                if get(&arena.tally.violations) >= ENOUGH || arena.plan.bug.is_some() {
-                    arena.stop();
                 }
             }
         }

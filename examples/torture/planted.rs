@@ -36,21 +36,24 @@ pub async fn find_all(plan: &Plan, named: &[String]) -> ExitCode {
             ..plan.clone()
         };
         let (arena, violations) = torture(plan).await;
-        let (time, checked) = (report::seconds(arena.tally.now()), get(&arena.tally.checked));
+        let checked = get(&arena.tally.checked);
         match violations.first() {
             Some(violation) => {
                 found += 1;
+                let time = report::seconds(violation.when);
                 let shown = violation.shrunk.essence.len();
                 println!(
                     "{name:28} found after {time:5.1} s and {checked:>6} calls, shown by {shown} of them"
                 );
                 if bugs.len() == 1 {
                     report::violation(&arena, violation);
+                    report::complaints(&arena);
                 }
             }
             None => println!(
-                "{name:28} {} in {time:.1} s and {checked} calls",
-                report::coloured(false, "NOT FOUND")
+                "{name:28} {} in {:.1} s and {checked} calls",
+                report::coloured(false, "NOT FOUND"),
+                report::seconds(arena.tally.now())
             ),
         }
     }

@@ -86,6 +86,11 @@ pub fn table(arena: &Arena) {
         "{} replicas, gathering {:?}, {:.0} s, seed {}",
         arena.plan.replicas, arena.plan.gathering, time, arena.plan.seed
     );
+    complaints(arena);
+}
+
+/// What servers logged that they never should.
+pub fn complaints(arena: &Arena) {
     for (n, replica) in arena.replicas.iter().enumerate() {
         for line in replica.complaints() {
             println!("{} server {n} logged: {line}", coloured(false, "!"));
@@ -95,12 +100,14 @@ pub fn table(arena: &Arena) {
 
 /// The shortest history that shows a violation.
 pub fn violation(arena: &Arena, violation: &Violation) {
-    let Violation { user_id, names, shrunk, events } = violation;
+    let Violation { when, user_id, names, shrunk, events } = violation;
     let names = names.lock().unwrap_or_else(PoisonError::into_inner);
     println!();
     println!(
-        "{}: {} of {} calls about {user_id} can't have been answered in any order that the contract allows (seed {}).",
+        "{} after {:.1} s: {} of {} calls about {user_id} can't have been answered in any order that the contract \
+         allows (seed {}).",
         coloured(false, "VIOLATION"),
+        seconds(*when),
         shrunk.essence.len(),
         events.len(),
         arena.plan.seed

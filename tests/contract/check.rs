@@ -262,10 +262,27 @@ struct NamesSeen {
     issued: HashMap<u8, Vec<(Name, Name)>>,
 }
 
+/// When each jti was first in an answer.
+fn first_told(history: &[Event]) -> HashMap<Name, u64> {
+    let mut first: HashMap<Name, u64> = HashMap::new();
+    for Event { answer, ended, .. } in history {
+        let rows: Vec<_> = match answer {
+            Some(Answer::Session(row) | Answer::Rotated(_, row) | Answer::Asked(_, Some(row))) => vec![row],
+            Some(Answer::Sessions(rows)) => rows.iter().map(|(_, row)| row).collect(),
+            _ => Vec::new(),
+        };
+        for row in rows {
+            first.entry(row.jti).and_modify(|told| *told = (*told).min(*ended)).or_insert(*ended);
+        }
+    }
+    first
+}
+
 impl NamesSeen {
     fn of(history: &[Event]) -> Self {
         let (mut jtis, mut versions, mut challenges) = (Vec::new(), Vec::new(), Vec::new());
         let mut owned = HashSet::new();
+        let first_told = first_told(history);
         let mut issued: HashMap<u8, Vec<(Name, Name)>> = HashMap::new();
         for Event { call, answer, began, ended, .. } in history {
             // What a caller presents it made up, or was told before.
@@ -275,7 +292,8 @@ impl NamesSeen {
                     versions.extend(version.map(|version| (version, *began)));
                 }
                 Call::Rotate { jti, new_jti, .. } => {
-                    owned.extend(new_jti);
+                    // Somebody else's rotation sent again brings what the server made.
+                    owned.extend(new_jti.filter(|new| first_told.get(new).is_none_or(|told| told > began)));
                     jtis.push((*jti, *began));
                 }
                 Call::CheckToken { jti, .. } => jtis.push((*jti, *began)),

@@ -4,7 +4,12 @@
 //! a violation. So such a call is only ever *weakened*: taken as one whose outcome is unknown, at any time or never. If
 //! what is left still can't be explained, the call doesn't matter. Calls that changed nothing can be left out.
 
+use std::time::{Duration, Instant};
+
 use super::check::{Event, NEVER, Verdict, check};
+
+/// How long it is tried to cut a history down: a tangled one is then shown with more calls than it needs.
+const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A history cut down.
 pub struct Shrunk {
@@ -16,16 +21,20 @@ pub struct Shrunk {
 
 /// Cuts a history down that can't be explained.
 pub fn shrink(history: &[Event]) -> Shrunk {
+    let until = Instant::now() + TIME_MAX;
     let mut left = history.to_vec();
     if let Verdict::Violation(n) = check(&left)
         && let Some(failing) = history.get(n)
     {
         left = up_to(&left, failing.ended);
     }
-    leave_out(&mut left);
+    leave_out(&mut left, until);
     for n in (0..left.len()).rev() {
         if left[n].answer.is_none() {
             continue;
+        }
+        if Instant::now() > until {
+            break;
         }
         let known = left[n].clone();
         weaken(&mut left[n]);
@@ -33,7 +42,7 @@ pub fn shrink(history: &[Event]) -> Shrunk {
             left[n] = known;
         }
     }
-    leave_out(&mut left);
+    leave_out(&mut left, until);
     let mut essence: Vec<_> = left.into_iter().filter(|event| event.answer.is_some()).collect();
     essence.sort_by_key(|event| (event.began, event.ended));
     let others = history.len() - essence.len();
@@ -68,11 +77,11 @@ fn up_to(history: &[Event], moment: u64) -> Vec<Event> {
 }
 
 /// Leaves out calls that changed nothing, many at once and then one by one, while a violation is left.
-fn leave_out(history: &mut Vec<Event>) {
+fn leave_out(history: &mut Vec<Event>, until: Instant) {
     let mut size = history.len().max(1);
     while size > 0 {
         let mut start = 0;
-        while start < history.len() {
+        while start < history.len() && Instant::now() <= until {
             let end = (start + size).min(history.len());
             let mut n = 0;
             let fewer: Vec<_> = history
