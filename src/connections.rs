@@ -9,16 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::future::ready;
 use futures_util::stream::unfold;
 use futures_util::task::AtomicWaker;
+use futures_util::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
 use crate::config::Config;
+use crate::tls::Tls;
 
 /// What HTTP/2 begins with: the preface, and the head of the first frame.
 const OPENING: usize = 24 + 9;
@@ -27,16 +31,22 @@ const OTHER_FILES: usize = 100;
 /// How long to wait when no connection can be accepted, mostly for want of files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The connections that come to a listener.
+/// What a connection goes over.
+pub type Secured = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// The connections that come to a listener, encrypted where there is a certificate.
 ///
-/// When there are as many as may be, further ones wait in the system's queue for one that ends.
+/// When there are as many as may be, further ones wait in the system's queue for one that ends. Hands are shaken side by
+/// side, so a peer that takes its time, or says nothing, holds up no other; but by one task, so that a flood of
+/// handshakes takes no more than one processor from the calls.
 pub fn incoming(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     config: &Config,
-) -> impl Stream<Item = io::Result<Connection<TcpStream>>> {
+) -> impl Stream<Item = io::Result<Connection<Secured>>> {
     let places = Arc::new(Semaphore::new(places(config)));
     let patience = config.peer_timeout;
-    unfold((listener, places), move |(listener, places)| async move {
+    let accepted = unfold((listener, places), |(listener, places)| async move {
         // It is never closed.
         let place = Arc::clone(&places).acquire_owned().await.ok()?;
         let stream = loop {
@@ -50,9 +60,28 @@ pub fn incoming(
         };
         // Without it they are slower, and right.
         let _ = stream.set_nodelay(true);
-        let peer = Peer { address: stream.peer_addr().ok(), hang_up: Arc::default() };
-        Some((Ok(Connection::new(stream, peer, place, patience)), (listener, places)))
-    })
+        Some(((stream, place), (listener, places)))
+    });
+    let shaken = accepted.map(move |(stream, place)| {
+        let tls = tls.clone();
+        async move {
+            let address = stream.peer_addr().ok();
+            let (stream, names) = match tls {
+                None => (Either::Left(stream), Vec::new()),
+                Some(tls) => match timeout(patience, tls.accept(stream)).await {
+                    Ok(Ok((stream, names))) => (Either::Right(Box::new(stream)), names),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, peer = ?address, "a peer and we can't agree on TLS");
+                        return None;
+                    }
+                    Err(_) => return None,
+                },
+            };
+            let peer = Peer { address, names: names.into(), hang_up: Arc::default() };
+            Some(Ok(Connection::new(stream, peer, place, patience)))
+        }
+    });
+    shaken.buffer_unordered(config.max_connections).filter_map(ready)
 }
 
 /// How many connections there may be: what is configured, or fewer where the process may not open so many files, since
@@ -86,6 +115,8 @@ fn open_files(limits: &str) -> Option<usize> {
 pub struct Peer {
     /// The address, when the system could tell.
     pub address: Option<SocketAddr>,
+    /// The names in the certificate that it has shown: of type URI, such as SPIFFE ids, and DNS.
+    pub names: Arc<[String]>,
     /// Ends the connection.
     pub hang_up: Arc<HangUp>,
 }

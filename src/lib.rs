@@ -15,6 +15,8 @@
 //! | [`client_info`] | user agents and addresses |
 //! | `embedded` | the zero-install development database (feature `embedded`) |
 //! | [`telemetry`] | logs, the audit log, metrics and traces |
+//! | [`tls`] | encrypted connections, and certificates that are replaced |
+//! | `watched` | files that are read again when they change |
 //! | `planted` | bugs planted on purpose, for the torture to find (feature `planted-bugs`) |
 //! | [`proto`] | the messages, generated from `proto/` |
 
@@ -34,3 +36,5 @@ pub mod registry;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
+mod watched;

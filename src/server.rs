@@ -20,6 +20,7 @@ use crate::grpc::{Bounds, Guard, Health, Observe, Registry};
 use crate::proto;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Metrics, serve_metrics};
+use crate::tls::{Expiry, Tls, TlsError};
 
 /// Longest question to reflection, in bytes: a name.
 const REFLECTION_MESSAGE_MAX: usize = 4096;
@@ -30,6 +31,9 @@ pub enum ServerError {
     /// The database is one that the registry can't be right on, or its settings are wrong.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Certificate, key or authorities can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The file of callers is wrong.
     #[error(transparent)]
     Callers(#[from] CallersError),
@@ -79,10 +83,15 @@ pub async fn run_with_ready(
     let store = Arc::new(Store::new(&config, &metrics)?);
     let scraped = scraped(&config, &metrics).await?;
     let access = config.callers.clone().map(Access::read).transpose()?.map(Arc::new);
+    let tls = Tls::read(&config)?.map(Arc::new);
     // Ended with this function.
     let mut following = JoinSet::new();
     if let Some(access) = access.clone() {
         following.spawn(async move { access.follow().await });
+    }
+    if let Some(tls) = tls.clone() {
+        metrics.add(Expiry(Arc::clone(&tls)));
+        following.spawn(async move { tls.follow().await });
     }
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::starting(reporter).await;
@@ -90,7 +99,7 @@ pub async fn run_with_ready(
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = router(&store, &metrics, access, &config)?
         .add_service(health_service)
-        .serve_with_incoming_shutdown(incoming(listener, &config), async {
+        .serve_with_incoming_shutdown(incoming(listener, tls, &config), async {
             let _ = stopped.await;
         });
     // Boxed: both are large, and so would be every future that runs a server.

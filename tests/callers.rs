@@ -56,7 +56,7 @@ fn key_of(caller: &str) -> String {
     format!("canary-key-of-{caller}")
 }
 
-fn digest(key: &str) -> String {
+pub fn digest(key: &str) -> String {
     Sha256::digest(key).iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -44,5 +44,6 @@ mod secrets;
 mod server;
 mod sessions;
 mod statements;
+mod tls;
 mod traces;
 mod users;

@@ -4,7 +4,6 @@
 //! a caller of the file that has one of the roles its method asks for.
 
 mod callers;
-mod file;
 mod role;
 
 use std::path::PathBuf;
@@ -13,11 +12,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
 
 pub use callers::{Caller, CallersError};
-pub(crate) use file::Watched;
 pub use role::{Admits, Role, Roles, admits};
 
+use crate::watched::Watched;
 use callers::Callers;
 
 /// Judges calls by the callers of a file, which may change meanwhile.
@@ -26,6 +26,8 @@ pub struct Access {
     path: PathBuf,
     /// Taken for as long as it takes to copy a pointer.
     callers: RwLock<Arc<Callers>>,
+    /// Held by [`Access::follow`].
+    watched: Mutex<Watched>,
 }
 
 /// Why a call isn't carried out.
@@ -45,8 +47,9 @@ impl Access {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read(path: PathBuf) -> Result<Self, CallersError> {
+        let watched = Mutex::new(Watched::new([&path]));
         let callers = RwLock::new(Arc::new(Callers::read(&path)?));
-        Ok(Self { path, callers })
+        Ok(Self { path, callers, watched })
     }
 
     /// Judges a call by what its method admits: who calls, where that has to be known.
@@ -84,7 +87,7 @@ impl Access {
     /// Reads the file again whenever it changes, for as long as it is polled. A file that is wrong changes nothing, and
     /// the log says so.
     pub async fn follow(&self) {
-        let mut watched = Watched::new([&self.path]).await;
+        let mut watched = self.watched.lock().await;
         loop {
             watched.changed().await;
             match Callers::read(&self.path) {

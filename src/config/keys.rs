@@ -73,6 +73,13 @@ pub(super) static SECTIONS: &[Section] = &[
             "How long calls under way may take to end after SIGTERM"),
     ] },
     Section { heading: "Callers", keys: &[
+        key("tls_certificate", Kind::Path, None,
+            "The server's certificate and those between it and its authority, as PEM; with it connections \
+             are encrypted; read again when it changes"),
+        key("tls_key", Kind::Path, None,
+            "The certificate's key, as PEM"),
+        key("tls_client_ca", Kind::Path, None,
+            "Authorities of callers' certificates, as PEM; callers must show one then, or bring a key"),
         key("callers", Kind::Path, None,
             "File of callers, their keys, certificates and roles, read again when it changes; without one \
              everybody who reaches the server may call everything"),

@@ -70,6 +70,14 @@ pub struct Config {
     /// (Kubernetes: `terminationGracePeriodSeconds`).
     pub shutdown_timeout: Duration,
 
+    /// Our certificate, with those between it and its authority, as PEM. With it connections are encrypted. Certificate,
+    /// key and authorities are read again when they change, for the connections that come then.
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's key, as PEM.
+    pub tls_key: Option<PathBuf>,
+    /// The authorities of callers' certificates, as PEM. A caller must show one then, unless it may bring a key instead
+    /// (`callers`).
+    pub tls_client_ca: Option<PathBuf>,
     /// The file of callers: who may call, with which keys and certificates, in which roles. It is read again when it
     /// changes. Without one everybody who reaches the server may call everything.
     pub callers: Option<PathBuf>,
@@ -228,7 +236,26 @@ impl Config {
         let mut config =
             read.map_err(|error| vec![Problem::new(error.path.join("."), error.kind.to_string(), None)])?;
         config.idle_timeout = config.idle_timeout.min(config.session_lifetime);
+        let problems = config.contradictions();
+        if !problems.is_empty() {
+            return Err(problems.into());
+        }
         Ok(config)
+    }
+
+    /// What is wrong between settings that are right each by itself.
+    fn contradictions(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let mut wrong = |key: &str, message: String| found.push(Problem::new(key, message, None));
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(_), None) => wrong("tls_certificate", "needs tls_key".to_owned()),
+            (None, Some(_)) => wrong("tls_key", "needs tls_certificate".to_owned()),
+            _ => {}
+        }
+        if self.tls_client_ca.is_some() && self.tls_certificate.is_none() {
+            wrong("tls_client_ca", "needs tls_certificate".to_owned());
+        }
+        found
     }
 
     /// The database, for the commands that need one.

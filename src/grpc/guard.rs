@@ -12,6 +12,7 @@ use tower::{Layer, Service};
 
 use super::{methods, status};
 use crate::access::{Access, Admits, Caller, Denied};
+use crate::connections::Peer;
 use crate::telemetry::audit_denied;
 
 /// The layer. Without an [`Access`] it lets everything through.
@@ -71,8 +72,10 @@ where
 
 fn judge(access: &Access, request: &Request<Body>) -> Result<Option<Arc<Caller>>, Status> {
     let method = methods::find(request.uri().path());
+    let peer = request.extensions().get::<Peer>();
+    let names = peer.iter().flat_map(|peer| peer.names.iter().map(String::as_str));
     let admits = method.map_or(Admits::EveryCaller, |method| method.admits);
-    access.judge(admits, request.headers(), std::iter::empty()).map_err(|denied| {
+    access.judge(admits, request.headers(), names).map_err(|denied| {
         if let (Denied::Role(caller), Some(method)) = (&denied, method) {
             audit_denied(&method.name, &caller.name);
         }

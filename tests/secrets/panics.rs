@@ -57,7 +57,7 @@ async fn panicking_server() {
     let metrics = Arc::new(telemetry::Metrics::default());
     server::transport(&metrics, &config)
         .add_service(GenericTokenServiceServer::new(Panicking))
-        .serve_with_incoming(connections::incoming(listener, &config))
+        .serve_with_incoming(connections::incoming(listener, None, &config))
         .await
         .unwrap();
 }

@@ -3,6 +3,7 @@
 // Each capability uses its part of it.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod envoy;
 pub mod installed;
 pub mod keys;

@@ -66,18 +66,29 @@ pub fn framed(message: &impl Message) -> Vec<u8> {
 /// One call, with this body.
 pub async fn exchange(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Exchange {
     let mut sender = connect(address).await;
-    let (response, mut stream) = sender.send_request(request(path, headers), false).expect("a request");
+    exchange_on(&mut sender, path, headers, body).await.expect("a response")
+}
+
+/// One call on a connection that is there; an error if the connection doesn't live to see its end.
+pub async fn exchange_on(
+    sender: &mut SendRequest<Bytes>,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Result<Exchange, h2::Error> {
+    std::future::poll_fn(|cx| sender.poll_ready(cx)).await?;
+    let (response, mut stream) = sender.send_request(request(path, headers), false)?;
     // A refusal may come before all of the body is sent.
     let _ = stream.send_data(Bytes::from(body), true);
-    let response = response.await.expect("a response");
+    let response = response.await?;
     assert_eq!(response.status(), StatusCode::OK);
     let (parts, mut incoming) = response.into_parts();
     let (mut headers, mut body) = (parts.headers, Vec::new());
     while let Some(chunk) = incoming.data().await {
-        body.extend(chunk.expect("data"));
+        body.extend(chunk?);
     }
-    if let Some(trailers) = incoming.trailers().await.expect("trailers") {
+    if let Some(trailers) = incoming.trailers().await? {
         headers.extend(trailers);
     }
-    Exchange { headers, body }
+    Ok(Exchange { headers, body })
 }

@@ -18,10 +18,10 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// These files, as they are now.
-    pub(crate) async fn new(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
+    /// These files, as they are now. Whoever reads them does so after this, so that no change is missed between.
+    pub(crate) fn new(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
         let paths: Vec<PathBuf> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
-        let contents = read(&paths).await;
+        let contents = read(&paths);
         Self { paths, contents }
     }
 
@@ -29,7 +29,8 @@ impl Watched {
     pub(crate) async fn changed(&mut self) {
         loop {
             sleep(EVERY).await;
-            let contents = read(&self.paths).await;
+            let paths = self.paths.clone();
+            let Ok(contents) = spawn_blocking(move || read(&paths)).await else { continue };
             if contents != self.contents {
                 self.contents = contents;
                 return;
@@ -38,8 +39,6 @@ impl Watched {
     }
 }
 
-async fn read(paths: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
-    let paths = paths.to_owned();
-    let reading = spawn_blocking(move || paths.iter().map(|path| std::fs::read(path).ok()).collect());
-    reading.await.unwrap_or_default()
+fn read(paths: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
+    paths.iter().map(|path| std::fs::read(path).ok()).collect()
 }

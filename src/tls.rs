@@ -1,0 +1,213 @@
+//! TLS of the callers' connections: our certificate and key, and the authorities of callers' certificates; all of them
+//! are read again when they change, for the connections that come then.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use crate::config::Config;
+use crate::watched::Watched;
+
+/// Makes connections encrypted.
+#[derive(Debug)]
+pub struct Tls {
+    files: Files,
+    /// Taken for as long as it takes to copy a pointer.
+    current: RwLock<Current>,
+    /// Held by [`Tls::follow`].
+    watched: Mutex<Watched>,
+}
+
+/// What new connections begin with.
+#[derive(Debug, Clone)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of our chain expires, in seconds since 1970.
+    expires: i64,
+}
+
+/// Where it all is.
+#[derive(Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+    /// Whether a caller may come without a certificate: it has a key then, or is refused.
+    certificate_is_optional: bool,
+}
+
+/// What is wrong with the files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file can't be read, or has nothing of the kind in it.
+    #[error("{0}: {1}")]
+    File(PathBuf, pem::Error),
+    /// There is no certificate in the file, or one that can't be read.
+    #[error("{0}: {1}")]
+    Certificate(PathBuf, &'static str),
+    /// Certificate and key can't be used, mostly because they don't belong together.
+    #[error("certificate {0} and key {1} can't be used: {2}")]
+    Pair(PathBuf, PathBuf, rustls::Error),
+    /// An authority can't be used.
+    #[error("the authorities in {0} can't be used: {1}")]
+    Authority(PathBuf, rustls::Error),
+    /// The authorities can't be used.
+    #[error("the authorities in {0} can't be used: {1}")]
+    Authorities(PathBuf, VerifierBuilderError),
+    /// Our settings of TLS contradict themselves: a fault of ours.
+    #[error("TLS can't be set up: {0}")]
+    Settings(rustls::Error),
+}
+
+impl Tls {
+    /// Reads the configured files; none if there is no certificate.
+    ///
+    /// # Errors
+    /// They can't be used.
+    pub fn read(config: &Config) -> Result<Option<Self>, TlsError> {
+        let (Some(certificate), Some(key)) = (config.tls_certificate.clone(), config.tls_key.clone()) else {
+            return Ok(None);
+        };
+        let files = Files {
+            certificate,
+            key,
+            client_ca: config.tls_client_ca.clone(),
+            certificate_is_optional: config.callers.is_some(),
+        };
+        let watched = Watched::new([&files.certificate, &files.key].into_iter().chain(&files.client_ca));
+        let current = files.read()?;
+        tracing::info!(expires = current.expires, "calls are encrypted");
+        Ok(Some(Self { files, current: RwLock::new(current), watched: Mutex::new(watched) }))
+    }
+
+    /// Shakes hands with a peer. Answers also the names in its certificate, if it has shown one: those of type URI, such
+    /// as SPIFFE ids, and DNS.
+    ///
+    /// # Errors
+    /// The peer doesn't speak TLS, or its certificate isn't good.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Vec<String>)> {
+        let stream = TlsAcceptor::from(self.current().config).accept(stream).await?;
+        let certificates = stream.get_ref().1.peer_certificates();
+        let names = certificates.and_then(<[_]>::first).map(names).unwrap_or_default();
+        Ok((stream, names))
+    }
+
+    /// Reads the files again whenever they change, for as long as it is polled. Connections that are there keep what they
+    /// began with. Files that can't be used change nothing, and the log says so.
+    pub async fn follow(&self) {
+        let mut watched = self.watched.lock().await;
+        loop {
+            watched.changed().await;
+            match self.files.read() {
+                Ok(current) => {
+                    tracing::info!(expires = current.expires, "certificates were read again");
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+                }
+                // Between the replacement of a certificate and of its key, this is what is to be expected.
+                Err(error) => tracing::warn!(%error, "certificates stay as they were"),
+            }
+        }
+    }
+
+    fn current(&self) -> Current {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Tells when asked for metrics until when our certificate is good.
+#[derive(Debug)]
+pub struct Expiry(pub Arc<Tls>);
+
+impl Collector for Expiry {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gauge = encoder.encode_descriptor(
+            "token_registry_certificate_expires_timestamp_seconds",
+            "When the certificate that callers see expires, or one of its chain, in seconds since 1970",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(self.0.current().expires).encode(gauge)
+    }
+}
+
+impl Files {
+    fn read(&self) -> Result<Current, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Settings)?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let mut authorities = RootCertStore::empty();
+                for certificate in certificates(path)? {
+                    authorities.add(certificate).map_err(|error| TlsError::Authority(path.clone(), error))?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
+                let verifier =
+                    if self.certificate_is_optional { verifier.allow_unauthenticated() } else { verifier };
+                let verifier =
+                    verifier.build().map_err(|error| TlsError::Authorities(path.clone(), error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let chain = certificates(&self.certificate)?;
+        let expires = chain.iter().map(expires).min().flatten().ok_or_else(|| {
+            TlsError::Certificate(self.certificate.clone(), "a certificate in it can't be read")
+        })?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| TlsError::File(self.key.clone(), error))?;
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|error| TlsError::Pair(self.certificate.clone(), self.key.clone(), error))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        // A session that is taken up again isn't verified again, so a caller whose certificate has expired could go on
+        // connecting. Connections of gRPC live long: a whole handshake each is no loss.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Current { config: Arc::new(config), expires })
+    }
+}
+
+/// All certificates of a file.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let of = |error| TlsError::File(path.to_owned(), error);
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(of)?.collect::<Result<_, _>>().map_err(of)?;
+    if certificates.is_empty() {
+        return Err(TlsError::Certificate(path.to_owned(), "there is no certificate in it"));
+    }
+    Ok(certificates)
+}
+
+/// When a certificate expires, in seconds since 1970.
+fn expires(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
+/// The names in a certificate that its holder may be known by.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(alternatives)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::URI(name) | GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    };
+    alternatives.value.general_names.iter().filter_map(name).collect()
+}

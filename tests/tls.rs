@@ -1,0 +1,282 @@
+//! TLS: encrypted connections, callers known by their certificates, and certificates that expire and are replaced under
+//! load.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use token_registry::proto::{CheckSessionRequest, DeleteUserRequest};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tonic::{Code, Status};
+
+use crate::callers::digest;
+use crate::support::certificates::{Authority, Files, Identity};
+use crate::support::postgres::Database;
+use crate::support::process::{Process, run};
+use crate::support::wire::{exchange_on, framed};
+use crate::support::{assert_refused, fresh_database, metrics, patiently, until};
+
+const CHECK: &str = "/tokenregistry.v1.WhitelistService/CheckSession";
+const DELETE: &str = "/tokenregistry.v1.UserService/DeleteUser";
+
+/// A registry with TLS, in files of its own.
+struct Secured {
+    files: Files,
+    authority: Authority,
+    address: SocketAddr,
+    server: Process,
+    _database: Database,
+}
+
+impl Secured {
+    async fn start() -> Self {
+        Self::start_with(None, false, &[]).await
+    }
+
+    /// With these callers, if any; whether certificates of callers are asked for; and further settings.
+    async fn start_with(callers: Option<&str>, asks: bool, settings: &[(&str, &str)]) -> Self {
+        let (database, authority) = (fresh_database().await, Authority::new());
+        let files = Files::new(&authority.issue("localhost"), &authority);
+        let mut environment = vec![
+            ("TOKEN_REGISTRY_TLS_CERTIFICATE", files.text("tls.crt")),
+            ("TOKEN_REGISTRY_TLS_KEY", files.text("tls.key")),
+        ];
+        if asks {
+            environment.push(("TOKEN_REGISTRY_TLS_CLIENT_CA", files.text("ca.crt")));
+        }
+        if let Some(callers) = callers {
+            std::fs::write(files.path("callers.toml"), callers).unwrap();
+            environment.push(("TOKEN_REGISTRY_CALLERS", files.text("callers.toml")));
+        }
+        let mut environment: Vec<_> =
+            environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        environment.extend(settings);
+        let server = Process::serve(&database.url, &environment);
+        let address = server.serving().await;
+        Self { files, authority, address, server, _database: database }
+    }
+
+    /// How a call ends on a connection of its own, by somebody with this certificate and key.
+    async fn call(&self, path: &str, shown: Option<&Identity>, key: Option<&str>) -> Option<Status> {
+        let (mut sender, _) = self.authority.connect(self.address, shown).await.ok()?;
+        let message = match path {
+            DELETE => framed(&DeleteUserRequest { user_id: "ada".into() }),
+            _ => question(),
+        };
+        let bearer = key.map(|key| format!("Bearer {key}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        exchange_on(&mut sender, path, &headers, message).await.ok().map(|exchange| exchange.status())
+    }
+
+    /// Whether a new connection is served with this certificate.
+    async fn shows(&self, identity: &Identity) -> bool {
+        self.authority.connect(self.address, None).await.unwrap().1 == identity.der()
+    }
+}
+
+fn question() -> Vec<u8> {
+    framed(&CheckSessionRequest { user_id: "ada".into(), session: "laptop".into() })
+}
+
+#[tokio::test]
+async fn with_a_certificate_calls_are_encrypted_and_plain_ones_are_not_served() {
+    let secured = Secured::start().await;
+    assert_eq!(secured.call(CHECK, None, None).await.unwrap().code(), Code::Ok);
+    // Who speaks HTTP/2 without TLS gets no answer.
+    let stream = TcpStream::connect(secured.address).await.unwrap();
+    let plain = patiently(async {
+        let (mut sender, connection) = h2::client::handshake(stream).await?;
+        tokio::spawn(connection);
+        exchange_on(&mut sender, CHECK, &[], question()).await
+    });
+    assert!(plain.await.is_err(), "it was answered");
+    // Who believes another authority doesn't connect.
+    assert!(Authority::new().connect(secured.address, None).await.is_err());
+}
+
+#[tokio::test]
+async fn callers_are_known_by_the_names_in_their_certificates() {
+    let key = "a key";
+    let callers = format!(
+        "[api]\nroles = ['checker']\n\
+         certificates = ['spiffe://example.org/ns/prod/sa/api', 'api.example.org']\n\
+         [operator]\nroles = ['admin', 'checker']\nkeys_sha256 = ['{}']",
+        digest(key)
+    );
+    let secured = Secured::start_with(Some(&callers), true, &[]).await;
+    let issue = |name: &str| secured.authority.issue(name);
+    for name in ["spiffe://example.org/ns/prod/sa/api", "api.example.org"] {
+        let shown = issue(name);
+        assert_eq!(secured.call(CHECK, Some(&shown), None).await.unwrap().code(), Code::Ok, "{name}");
+        let refused = secured.call(DELETE, Some(&shown), None).await.unwrap();
+        assert_refused::<()>(Err(refused), Code::PermissionDenied, "PERMISSION_DENIED");
+    }
+    // Of our authority, but nobody's here; and nobody at all.
+    let (stranger, similar) = (issue("spiffe://example.org/ns/prod/sa/api/x"), issue("example.org"));
+    for shown in [Some(&stranger), Some(&similar), None] {
+        let refused = secured.call(CHECK, shown, None).await.unwrap();
+        assert_refused::<()>(Err(refused), Code::Unauthenticated, "UNAUTHENTICATED");
+    }
+    // A key does without a certificate, and comes before one.
+    let api = issue("api.example.org");
+    assert_eq!(secured.call(DELETE, None, Some(key)).await.unwrap().code(), Code::Ok);
+    assert_eq!(secured.call(DELETE, Some(&api), Some(key)).await.unwrap().code(), Code::Ok);
+    let refused = secured.call(CHECK, Some(&api), Some("another key")).await.unwrap();
+    assert_refused::<()>(Err(refused), Code::Unauthenticated, "UNAUTHENTICATED");
+    // The same name by another authority is nothing, and neither is one that is over.
+    let forged = Authority::new().issue("api.example.org");
+    assert!(secured.call(CHECK, Some(&forged), None).await.is_none(), "another authority's certificate");
+    let over = secured.authority.issue_until("api.example.org", SystemTime::now() - Duration::from_hours(1));
+    assert!(secured.call(CHECK, Some(&over), None).await.is_none(), "an expired certificate");
+}
+
+#[tokio::test]
+async fn without_a_file_of_callers_a_certificate_has_to_be_shown() {
+    let secured = Secured::start_with(None, true, &[]).await;
+    let anybody = secured.authority.issue("anybody.example.org");
+    assert_eq!(secured.call(DELETE, Some(&anybody), None).await.unwrap().code(), Code::Ok);
+    assert!(secured.call(CHECK, None, None).await.is_none(), "nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_expires_is_replaced_under_load_and_no_call_fails() {
+    let secured = Arc::new(Secured::start_with(None, false, &[metrics::LISTEN]).await);
+    let done = Arc::new(AtomicBool::new(false));
+    // Those who call all the time on the connection that they have, and one who connects anew for each call.
+    let on_one = async |secured: &Secured| {
+        let (mut sender, shown) = secured.authority.connect(secured.address, None).await.unwrap();
+        let done = Arc::clone(&done);
+        let calling = tokio::spawn(async move {
+            let mut calls = 0;
+            while !done.load(Ordering::Relaxed) {
+                let answer = exchange_on(&mut sender, CHECK, &[], question()).await.unwrap();
+                assert_eq!(answer.status().code(), Code::Ok);
+                calls += 1;
+                sleep(Duration::from_millis(2)).await;
+            }
+            calls
+        });
+        (calling, shown)
+    };
+    let (over, connecting) = (Arc::clone(&done), Arc::clone(&secured));
+    let on_new = tokio::spawn(async move {
+        let mut calls = 0;
+        while !over.load(Ordering::Relaxed) {
+            assert_eq!(connecting.call(CHECK, None, None).await.unwrap().code(), Code::Ok);
+            calls += 1;
+            sleep(Duration::from_millis(10)).await;
+        }
+        calls
+    });
+    let (on_first, _) = on_one(&secured).await;
+
+    // One that is good for a moment only, in whole seconds as certificates have it.
+    let soon = SystemTime::UNIX_EPOCH
+        + Duration::from_secs(
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 20,
+        );
+    let short = secured.authority.issue_until("localhost", soon);
+    secured.files.replace(&short, &secured.authority);
+    until(async || secured.shows(&short).await).await;
+    let (on_short, shown) = on_one(&secured).await;
+    assert_eq!(shown, short.der());
+    let scraped = metrics::get(metrics::metrics_of(&secured.server).await, "/metrics").await;
+    let told = metrics::value(&scraped, "token_registry_certificate_expires_timestamp_seconds");
+    assert_eq!(told, Some(soon.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()), "{scraped}");
+
+    // A certificate without its key is no certificate: nothing changes until the key is there too.
+    let next = secured.authority.issue("localhost");
+    let torn = Identity { key: short.key.clone(), ..next.clone() };
+    secured.files.replace(&torn, &secured.authority);
+    until(async || secured.server.said().contains("certificates stay as they were")).await;
+    assert!(secured.shows(&short).await);
+    secured.files.replace(&next, &secured.authority);
+    until(async || secured.shows(&next).await).await;
+    // All go on when the one that some of them began with is over.
+    until(async || SystemTime::now() > soon + Duration::from_secs(1)).await;
+    assert_eq!(secured.call(CHECK, None, None).await.unwrap().code(), Code::Ok);
+    done.store(true, Ordering::Relaxed);
+    for calling in [on_first, on_short, on_new] {
+        assert!(calling.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_is_replaced_counts_for_new_connections() {
+    let secured = Secured::start_with(None, true, &[]).await;
+    let (ours, other) = (secured.authority.issue("a.example.org"), Authority::new());
+    let theirs = other.issue("a.example.org");
+    assert!(secured.call(CHECK, Some(&theirs), None).await.is_none());
+    secured.files.replace(&secured.authority.issue("localhost"), &other);
+    until(async || secured.call(CHECK, Some(&theirs), None).await.is_some()).await;
+    assert!(secured.call(CHECK, Some(&ours), None).await.is_none(), "the authority before is still taken");
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_shake_hands_holds_up_nobody_and_is_let_go() {
+    let settings = [("TOKEN_REGISTRY_MAX_CONNECTIONS", "20"), ("TOKEN_REGISTRY_PEER_TIMEOUT", "1s")];
+    let secured = Secured::start_with(None, false, &settings).await;
+    let mut silent = Vec::new();
+    for _ in 0..19 {
+        silent.push(TcpStream::connect(secured.address).await.unwrap());
+    }
+    assert_eq!(patiently(secured.call(CHECK, None, None)).await.unwrap().code(), Code::Ok);
+    // More than there are places: a caller comes when the silent ones had their time.
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(secured.address).await.unwrap());
+    }
+    assert_eq!(patiently(secured.call(CHECK, None, None)).await.unwrap().code(), Code::Ok);
+    for mut peer in silent {
+        let read = patiently(peer.read(&mut [0; 64])).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_used_ends_the_start() {
+    let authority = Authority::new();
+    let (identity, other) = (authority.issue("localhost"), authority.issue("localhost"));
+    let files = Files::new(&identity, &authority);
+    std::fs::write(files.path("other.key"), &other.key).unwrap();
+    std::fs::write(files.path("empty"), "").unwrap();
+    let serve = |settings: &[(&str, &str)]| {
+        let mut all = vec![
+            ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/x"),
+            ("TOKEN_REGISTRY_LISTEN", "127.0.0.1:0"),
+        ];
+        all.extend(settings);
+        let ended = run(&["serve"], &all);
+        assert!(!ended.err.contains(identity.key.lines().nth(1).unwrap()), "{}", ended.err);
+        (ended.code, ended.err)
+    };
+    // The file at fault is named.
+    for [certificate, key, authorities, said] in [
+        ["tls.crt", "other.key", "ca.crt", "can't be used"],
+        ["tls.crt", "other.key", "ca.crt", "other.key"],
+        ["tls.crt", "nowhere", "ca.crt", "nowhere: "],
+        ["tls.crt", "tls.crt", "ca.crt", "tls.crt: "],
+        ["empty", "tls.key", "ca.crt", "empty: there is no certificate in it"],
+        ["tls.crt", "tls.key", "empty", "empty: there is no certificate in it"],
+    ] {
+        let (code, err) = serve(&[
+            ("TOKEN_REGISTRY_TLS_CERTIFICATE", &files.text(certificate)),
+            ("TOKEN_REGISTRY_TLS_KEY", &files.text(key)),
+            ("TOKEN_REGISTRY_TLS_CLIENT_CA", &files.text(authorities)),
+        ]);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains(said), "{said}: {err}");
+    }
+    // What contradicts itself is a wrong configuration, all of it said at once.
+    let (code, err) = serve(&[("TOKEN_REGISTRY_TLS_CERTIFICATE", &files.text("tls.crt"))]);
+    assert_eq!(code, Some(64), "{err}");
+    assert!(err.contains("tls_certificate: needs tls_key"), "{err}");
+    let (code, err) =
+        serve(&[("TOKEN_REGISTRY_TLS_CLIENT_CA", "ca.crt"), ("TOKEN_REGISTRY_TLS_KEY", "tls.key")]);
+    assert_eq!(code, Some(64), "{err}");
+    for said in ["tls_client_ca: needs tls_certificate", "tls_key: needs tls_certificate"] {
+        assert!(err.contains(said), "{err}");
+    }
+}
