@@ -19,7 +19,9 @@ RUN mkdir -p tests benches/load && echo 'fn main() {}' > tests/main.rs && echo '
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/token-registry /usr/local/bin/token-registry
 USER nonroot
-# Inside a container the loopback interface is of no use to anybody else.
+# Inside a container the loopback interface is of no use to anybody else. On any other the registry starts with a certificate
+# (TOKEN_REGISTRY_TLS_CERTIFICATE and _KEY), or when TOKEN_REGISTRY_PLAINTEXT=everywhere says that something else encrypts;
+# which of the two is for whoever runs the image to say.
 ENV TOKEN_REGISTRY_LISTEN=0.0.0.0:50051
 EXPOSE 50051
 ENTRYPOINT ["/usr/local/bin/token-registry"]

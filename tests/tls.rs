@@ -16,7 +16,7 @@ use crate::callers::digest;
 use crate::support::certificates::{Authority, Files, Identity};
 use crate::support::postgres::Database;
 use crate::support::process::{Process, run};
-use crate::support::wire::{exchange_on, framed};
+use crate::support::wire::{self, exchange_on, framed};
 use crate::support::{assert_refused, fresh_database, metrics, patiently, until};
 
 const CHECK: &str = "/tokenregistry.v1.WhitelistService/CheckSession";
@@ -279,4 +279,36 @@ fn what_cannot_be_used_ends_the_start() {
     for said in ["tls_client_ca: needs tls_certificate", "tls_key: needs tls_certificate"] {
         assert!(err.contains(said), "{err}");
     }
+}
+
+#[test]
+fn the_network_is_served_without_encryption_only_when_that_is_said_in_so_many_words() {
+    let nowhere = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/x");
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051"] {
+        let listen = ("TOKEN_REGISTRY_LISTEN", address);
+        for command in [["config", "check"].as_slice(), &["serve"]] {
+            let ended = run(command, &[nowhere, listen]);
+            assert_eq!(ended.code, Some(64), "{}", ended.err);
+            assert!(
+                ended.err.contains(&format!("listen: {address} is open to the network")),
+                "{}",
+                ended.err
+            );
+        }
+        let said = ("TOKEN_REGISTRY_PLAINTEXT", "everywhere");
+        assert_eq!(run(&["config", "check"], &[nowhere, listen, said]).code, Some(0));
+    }
+    assert_eq!(run(&["config", "check"], &[nowhere, ("TOKEN_REGISTRY_LISTEN", "[::1]:0")]).code, Some(0));
+}
+
+#[tokio::test]
+async fn plain_calls_from_the_network_are_served_when_that_is_said() {
+    let database = fresh_database().await;
+    let server = Process::serve(
+        &database.url,
+        &[("TOKEN_REGISTRY_LISTEN", "0.0.0.0:0"), ("TOKEN_REGISTRY_PLAINTEXT", "everywhere")],
+    );
+    let port = server.serving().await.port();
+    let answer = wire::exchange(([127, 0, 0, 1], port).into(), CHECK, &[], question()).await;
+    assert_eq!(answer.status().code(), Code::Ok);
 }

@@ -58,7 +58,8 @@ const fn count(max: u32) -> Kind {
 pub(super) static SECTIONS: &[Section] = &[
     Section { heading: "Server", keys: &[
         key("listen", Kind::Address, Some("127.0.0.1:50051"),
-            "Address and port of the gRPC server; 0.0.0.0:50051 opens it to the network"),
+            "Address and port of the gRPC server; 0.0.0.0:50051 opens it to the network, which needs a \
+             certificate or plaintext = everywhere"),
         key("metrics_listen", Kind::Address, None,
             "Address and port where Prometheus may ask for /metrics, such as 127.0.0.1:9464; nowhere when not set"),
         key("worker_threads", count(1024), None,
@@ -80,6 +81,9 @@ pub(super) static SECTIONS: &[Section] = &[
             "The certificate's key, as PEM"),
         key("tls_client_ca", Kind::Path, None,
             "Authorities of callers' certificates, as PEM; callers must show one then, or bring a key"),
+        key("plaintext", Kind::Choice(&["loopback", "everywhere"]), Some("loopback"),
+            "From where unencrypted calls are served; everywhere is for a registry behind something that \
+             encrypts"),
         key("callers", Kind::Path, None,
             "File of callers, their keys, certificates and roles, read again when it changes; without one \
              everybody who reaches the server may call everything"),

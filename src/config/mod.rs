@@ -78,6 +78,8 @@ pub struct Config {
     /// The authorities of callers' certificates, as PEM. A caller must show one then, unless it may bring a key instead
     /// (`callers`).
     pub tls_client_ca: Option<PathBuf>,
+    /// From where unencrypted calls are served.
+    pub plaintext: Plaintext,
     /// The file of callers: who may call, with which keys and certificates, in which roles. It is read again when it
     /// changes. Without one everybody who reaches the server may call everything.
     pub callers: Option<PathBuf>,
@@ -190,6 +192,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// From where unencrypted calls are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Plaintext {
+    /// From this machine: anything else needs a certificate.
+    Loopback,
+    /// From the network too: something in front of the registry encrypts, or nothing does.
+    Everywhere,
+}
+
 impl Default for Config {
     /// The defaults, as the environment of nobody and no file give them.
     fn default() -> Self {
@@ -254,6 +266,17 @@ impl Config {
         }
         if self.tls_client_ca.is_some() && self.tls_certificate.is_none() {
             wrong("tls_client_ca", "needs tls_certificate".to_owned());
+        }
+        if !self.listen.ip().is_loopback()
+            && self.tls_certificate.is_none()
+            && self.plaintext == Plaintext::Loopback
+        {
+            let message = format!(
+                "{} is open to the network, and calls would not be encrypted; set tls_certificate and tls_key, or, \
+                 where something in front of the registry encrypts, plaintext = \"everywhere\"",
+                self.listen
+            );
+            wrong("listen", message);
         }
         found
     }

@@ -132,6 +132,7 @@ mod tests {
             ("tls_certificate", "/tmp/tls.crt"),
             ("tls_key", "/tmp/tls.key"),
             ("tls_client_ca", "/tmp/ca.crt"),
+            ("plaintext", "everywhere"),
             ("callers", "/tmp/callers.toml"),
             ("database_url", "postgres://ada:(hidden1)@db:1/x"),
             ("database_pool_size", "2"),
