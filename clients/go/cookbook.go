@@ -42,16 +42,17 @@ type loginRequired string
 
 func (why loginRequired) Error() string { return "log in again: " + string(why) }
 
-// judged is what a refused call means to a login service. Decide by the reason; the status's text is for people.
+// judged is what a refused call means to a login service. Decide by code and reason; the status's text is for people.
 func judged(err error) error {
-	if code := status.Code(err); code == codes.Unavailable || code == codes.DeadlineExceeded {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded:
 		return errTryLater
+	case codes.NotFound, codes.FailedPrecondition:
+		if info := detail[*errdetails.ErrorInfo](err); info.GetDomain() == domain {
+			return loginRequired(info.GetReason())
+		}
 	}
-	info := detail[*errdetails.ErrorInfo](err)
-	if info.GetDomain() == domain && info.GetReason() != "INVALID_REQUEST" {
-		return loginRequired(info.GetReason())
-	}
-	return err // nil, or a bug: of ours, or of the registry's
+	return err // nil, or not the person's fault: a bug, or this service may not call that
 }
 
 // login is what goes into a refresh token as the claims sub, sid and jti.

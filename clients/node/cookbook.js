@@ -33,12 +33,14 @@ export class LoginRequired extends Error {}
 /** The registry can't answer now. */
 export class TryLater extends Error {}
 
-/** What a refused call means to a login service. Decide by `reason`; the status's text is for people. */
+/** What a refused call means to a login service. Decide by code and `reason`; the status's text is for people. */
 function judged(error) {
   if ([grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED].includes(error.code)) return new TryLater();
-  const info = detail(error, 'ErrorInfo');
-  if (info?.domain === 'tokenregistry.v1' && info.reason !== 'INVALID_REQUEST') return new LoginRequired(info.reason);
-  return error; // a bug: of ours, or of the registry's
+  if ([grpc.status.NOT_FOUND, grpc.status.FAILED_PRECONDITION].includes(error.code)) {
+    const info = detail(error, 'ErrorInfo');
+    if (info?.domain === 'tokenregistry.v1') return new LoginRequired(info.reason);
+  }
+  return error; // not the person's fault: a bug, or this service may not call that
 }
 
 /** A call as a promise. */

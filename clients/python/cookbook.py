@@ -45,15 +45,16 @@ class TryLater(Exception):
 
 
 def judged(error: grpc.RpcError) -> Exception:
-    """What a refused call means to a login service. Decide by `reason`; the status's text is for people."""
+    """What a refused call means to a login service. Decide by code and `reason`; the status's text is for people."""
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return TryLater()
-    status = rpc_status.from_call(error)
-    for packed in status.details if status else ():
-        info = ErrorInfo()
-        if packed.Unpack(info) and info.domain == "tokenregistry.v1" and info.reason != "INVALID_REQUEST":
-            return LoginRequired(info.reason)
-    return error  # a bug: of ours, or of the registry's
+    if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
+        status = rpc_status.from_call(error)
+        for packed in status.details if status else ():
+            info = ErrorInfo()
+            if packed.Unpack(info) and info.domain == "tokenregistry.v1":
+                return LoginRequired(info.reason)
+    return error  # not the person's fault: a bug, or this service may not call that
 
 
 @dataclass

@@ -73,7 +73,7 @@ final class Cookbook {
   /** The registry can't answer now. */
   static final class TryLater extends RuntimeException {}
 
-  /** Makes a call. What a refusal means is decided by its reason; the status's text is for people. */
+  /** Makes a call. What a refusal means is decided by code and reason; the status's text is for people. */
   static <T> T judged(Supplier<T> call) {
     try {
       return call.get();
@@ -82,13 +82,13 @@ final class Cookbook {
       if (code == Status.Code.UNAVAILABLE || code == Status.Code.DEADLINE_EXCEEDED) {
         throw new TryLater();
       }
-      Optional<ErrorInfo> info = Client.detail(e, ErrorInfo.class);
-      if (info.isPresent()
-          && info.get().getDomain().equals("tokenregistry.v1")
-          && !info.get().getReason().equals("INVALID_REQUEST")) {
-        throw new LoginRequired(info.get().getReason());
+      if (code == Status.Code.NOT_FOUND || code == Status.Code.FAILED_PRECONDITION) {
+        Optional<ErrorInfo> info = Client.detail(e, ErrorInfo.class);
+        if (info.isPresent() && info.get().getDomain().equals("tokenregistry.v1")) {
+          throw new LoginRequired(info.get().getReason());
+        }
       }
-      throw e; // a bug: of ours, or of the registry's
+      throw e; // not the person's fault: a bug, or this service may not call that
     }
   }
 
@@ -161,16 +161,19 @@ final class Cookbook {
       @Override
       public void doFilter(HttpExchange exchange, Chain chain) throws IOException {
         var claims = claimsOf.apply(exchange);
+        boolean allowed;
         try {
-          if (claims.isPresent() && sessions.isLive(claims.get().sub, claims.get().sid)) {
-            chain.doFilter(exchange);
-          } else {
-            exchange.getResponseHeaders().set("WWW-Authenticate", "Bearer");
-            exchange.sendResponseHeaders(401, -1);
-          }
+          allowed = claims.isPresent() && sessions.isLive(claims.get().sub, claims.get().sid);
         } catch (TryLater e) { // fail closed
           exchange.getResponseHeaders().set("Retry-After", "1");
           exchange.sendResponseHeaders(503, -1);
+          return;
+        }
+        if (allowed) {
+          chain.doFilter(exchange);
+        } else {
+          exchange.getResponseHeaders().set("WWW-Authenticate", "Bearer");
+          exchange.sendResponseHeaders(401, -1);
         }
       }
 
