@@ -13,7 +13,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
 
-use crate::access::{Access, CallersError};
+use crate::access::{Access, AccessError};
 use crate::config::Config;
 use crate::connections::incoming;
 use crate::grpc::{Bounds, Guard, Health, Observe, Registry};
@@ -34,9 +34,9 @@ pub enum ServerError {
     /// Certificate, key or authorities can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The file of callers is wrong.
+    /// The file of callers is wrong, or the keys of JWTs are.
     #[error(transparent)]
-    Callers(#[from] CallersError),
+    Access(#[from] AccessError),
     /// The listener of the metrics can't be opened, or failed.
     #[error("can't serve metrics on {0}: {1}")]
     Metrics(SocketAddr, io::Error),
@@ -82,7 +82,8 @@ pub async fn run_with_ready(
     let metrics = Arc::new(Metrics::default());
     let store = Arc::new(Store::new(&config, &metrics)?);
     let scraped = scraped(&config, &metrics).await?;
-    let access = config.callers.clone().map(Access::read).transpose()?.map(Arc::new);
+    let access =
+        config.callers.clone().map(|path| Access::read(path, &config.jwt)).transpose()?.map(Arc::new);
     let tls = Tls::read(&config)?.map(Arc::new);
     // Ended with this function.
     let mut following = JoinSet::new();

@@ -1,4 +1,4 @@
-//! TLS of the callers' connections: our certificate and key, and the authorities of callers' certificates; all of them
+//! TLS of callers' connections, mostly the server's side: our certificate and key, and the authorities of callers' certificates; all of them
 //! are read again when they change, for the connections that come then.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsAcceptor;
@@ -182,6 +182,34 @@ impl Files {
         config.send_tls13_tickets = 0;
         Ok(Current { config: Arc::new(config), expires })
     }
+}
+
+/// How a caller of ours encrypts: whose certificates it believes (the system's authorities, or those of a file), and which
+/// one it shows.
+///
+/// # Errors
+/// The files can't be used.
+pub(crate) fn of_client(ca: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<ClientConfig, TlsError> {
+    let mut authorities = RootCertStore::empty();
+    match ca {
+        // Systems carry some that no library reads: others are left.
+        None => _ = authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+        Some(path) => {
+            for certificate in certificates(path)? {
+                let of = |error| TlsError::Authority(path.to_owned(), error);
+                authorities.add(certificate).map_err(of)?;
+            }
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Settings)?
+        .with_root_certificates(authorities);
+    let Some((certificate, key)) = shown else { return Ok(builder.with_no_client_auth()) };
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::File(key.to_owned(), error))?;
+    builder
+        .with_client_auth_cert(certificates(certificate)?, private)
+        .map_err(|error| TlsError::Pair(certificate.to_owned(), key.to_owned(), error))
 }
 
 /// All certificates of a file.

@@ -5,13 +5,18 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use h2::client::SendRequest;
+use prost::bytes::Bytes;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use token_registry::grpc::methods;
 use token_registry::proto::CheckSessionRequest;
 use tonic::Code;
 
+use crate::support::certificates::{Authority, Files};
+use crate::support::jwt::{self, AUDIENCE, ISSUER, SigningKey, key_set};
 use crate::support::process::{Process, run};
-use crate::support::wire::{exchange, framed};
+use crate::support::wire::{exchange, exchange_on, framed};
 use crate::support::{assert_refused, fresh_database, until};
 
 const ROLES: [&str; 4] = ["checker", "issuer", "admin", "inspector"];
@@ -63,11 +68,22 @@ pub fn digest(key: &str) -> String {
     })
 }
 
-/// A file in which each role has a caller of its own.
+/// A file in which each role has a caller of its own, known in three ways.
 fn one_caller_a_role() -> String {
-    let caller =
-        |role| format!("[{role}]\nroles = ['{role}']\nkeys_sha256 = ['{}']\n", digest(&key_of(role)));
+    let caller = |role| {
+        format!(
+            "[{role}]\nroles = ['{role}']\ncertificates = ['{}']\nsubjects = ['{role}@example.org']\n\
+             keys_sha256 = ['{}']\n",
+            name_of(role),
+            digest(&key_of(role))
+        )
+    };
     ROLES.map(caller).concat()
+}
+
+/// What stands in a caller's certificate.
+fn name_of(caller: &str) -> String {
+    format!("spiffe://example.org/ns/prod/sa/{caller}")
 }
 
 /// The code that a call with this key gets. A message that says nothing changes nothing.
@@ -84,13 +100,69 @@ async fn serve(file: &Path, database_url: &str) -> (Process, SocketAddr) {
     (server, address)
 }
 
+/// Somebody who calls: a connection, and what is sent with each call.
+struct Somebody {
+    what: String,
+    connection: SendRequest<Bytes>,
+    bearer: Option<String>,
+}
+
+impl Somebody {
+    async fn call(&mut self, path: &str) -> Code {
+        let headers: Vec<_> = self.bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let nothing = vec![0, 0, 0, 0, 0];
+        exchange_on(&mut self.connection, path, &headers, nothing).await.unwrap().status().code()
+    }
+}
+
 #[tokio::test]
 async fn every_method_admits_its_roles_and_nobody_else() {
-    let database = fresh_database().await;
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("callers.toml");
-    std::fs::write(&file, one_caller_a_role()).unwrap();
-    let (mut server, address) = serve(&file, &database.url).await;
+    let (database, authority, signing) = (fresh_database().await, Authority::new(), SigningKey::new("one"));
+    let files = Files::new(&authority.issue("localhost"), &authority);
+    std::fs::write(files.path("callers.toml"), one_caller_a_role()).unwrap();
+    std::fs::write(files.path("jwks.json"), key_set(&[&signing])).unwrap();
+    let mut server = Process::serve(
+        &database.url,
+        &[
+            ("TOKEN_REGISTRY_CALLERS", &files.text("callers.toml")),
+            ("TOKEN_REGISTRY_TLS_CERTIFICATE", &files.text("tls.crt")),
+            ("TOKEN_REGISTRY_TLS_KEY", &files.text("tls.key")),
+            ("TOKEN_REGISTRY_TLS_CLIENT_CA", &files.text("ca.crt")),
+            ("TOKEN_REGISTRY_JWT_KEYS", &files.text("jwks.json")),
+            ("TOKEN_REGISTRY_JWT_ISSUER", ISSUER),
+            ("TOKEN_REGISTRY_JWT_AUDIENCE", AUDIENCE),
+        ],
+    );
+    let address = server.serving().await;
+    let somebody = async |what: &str, shown: Option<&str>, bearer: Option<String>| {
+        let shown = shown.map(|name| authority.issue(name));
+        let (connection, _) = authority.connect(address, shown.as_ref()).await.unwrap();
+        Somebody {
+            what: what.to_owned(),
+            connection,
+            bearer: bearer.map(|bearer| format!("Bearer {bearer}")),
+        }
+    };
+    let mut known = Vec::new();
+    for role in ROLES {
+        let token = signing.token(&format!("{role}@example.org"));
+        known.push((role, somebody("key", None, Some(key_of(role))).await));
+        known.push((role, somebody("certificate", Some(&name_of(role)), None).await));
+        known.push((role, somebody("JWT", None, Some(token)).await));
+    }
+    let stranger = SigningKey::new("one").token("admin@example.org");
+    let unsigned = jwt::unsigned(&json!({"alg": "none", "kid": "one"}), &jwt::claims("admin@example.org"));
+    let mut strangers = [
+        somebody("nobody", None, None).await,
+        somebody("an empty key", None, Some(String::new())).await,
+        somebody("a stranger's key", None, Some(key_of("a-stranger"))).await,
+        somebody("a stranger's certificate", Some(&name_of("a-stranger")), None).await,
+        somebody("a stranger's JWT", None, Some(signing.token("a-stranger@example.org"))).await,
+        somebody("a JWT by a stranger", None, Some(stranger)).await,
+        somebody("a JWT by nobody", None, Some(format!("{unsigned}."))).await,
+        somebody("a stranger's key, with a good certificate", Some(&name_of("admin")), Some("x".into()))
+            .await,
+    ];
     let may: BTreeMap<&str, Vec<&str>> = MAY
         .lines()
         .filter_map(|line| {
@@ -107,27 +179,32 @@ async fn every_method_admits_its_roles_and_nobody_else() {
         }
         let path = format!("/{}/{}", method.service, method.name);
         let everybody = may[..] == ["everybody"];
-        for role in ROLES {
-            let code = call(address, &path, Some(&key_of(role))).await;
-            assert_ne!(code, Code::Unauthenticated, "{path} by {role}");
+        for (role, caller) in &mut known {
+            let code = caller.call(&path).await;
+            assert_ne!(code, Code::Unauthenticated, "{path} by {role}'s {}", caller.what);
             let admitted = code != Code::PermissionDenied;
-            assert_eq!(admitted, everybody || may.contains(&role), "{path} by {role}: {code:?}");
+            assert_eq!(
+                admitted,
+                everybody || may.contains(role),
+                "{path} by {role}'s {}: {code:?}",
+                caller.what
+            );
             seen += 1;
         }
-        for key in [None, Some("canary-key-of-a-stranger"), Some("")] {
-            let code = call(address, &path, key).await;
-            assert_eq!(code == Code::Unauthenticated, !everybody, "{path} by {key:?}: {code:?}");
+        for caller in &mut strangers {
+            let code = caller.call(&path).await;
+            assert_eq!(code == Code::Unauthenticated, !everybody, "{path} by {}: {code:?}", caller.what);
         }
     }
-    assert!(seen >= 4 * 20, "{seen}");
+    assert!(seen >= 3 * 4 * 20, "{seen}");
     // What isn't here is told to callers only.
     let unknown = "/tokenregistry.v1.WhitelistService/NoMethod";
-    assert_eq!(call(address, unknown, Some(&key_of("checker"))).await, Code::Unimplemented);
-    assert_eq!(call(address, unknown, None).await, Code::Unauthenticated);
+    assert_eq!(known[0].1.call(unknown).await, Code::Unimplemented);
+    assert_eq!(strangers[0].call(unknown).await, Code::Unauthenticated);
 
     server.terminate();
     let (_, said) = server.ended();
-    assert!(!said.contains("canary-key"), "{said}");
+    assert!(!said.contains("canary-key") && !said.contains("eyJ"), "{said}");
     // Whose call it was is told, and what a caller tried without the role for it.
     assert!(said.contains("\"caller\":\"issuer\""), "{said}");
     let tried = "\"act\":\"DeleteUser\",\"caller\":\"checker\",\"outcome\":\"PERMISSION_DENIED\"";

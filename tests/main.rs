@@ -24,6 +24,7 @@ mod faults;
 mod gathering;
 mod hostile;
 mod import;
+mod jwt;
 mod listing;
 mod maintenance;
 mod mesh;

@@ -394,7 +394,7 @@ async fn what_cannot_be_right_is_told() {
     assert_failed(&say(&registry, &long), 64, &["user_id"]);
     let empty = run(&["user", "show", "", "--address", &registry.address.to_string()], &[]);
     assert_failed(&empty, 64, &["user_id"]);
-    for (address, word) in [("https://127.0.0.1:1", "http://"), ("not an address", "not an address")] {
+    for (address, word) in [("ftp://127.0.0.1:1", "https://"), ("not an address", "not an address")] {
         assert_failed(&run(&["user", "show", "ada", "--address", address], &[]), 64, &[word]);
     }
     assert_failed(&say(&registry, "user show ada --timeout soon"), 64, &["--timeout"]);
@@ -440,7 +440,10 @@ fn a_shell_completes_commands_and_flags() {
             _token_registry token-registry \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"
             echo \"${{COMPREPLY[@]}}\""
         );
-        let ran = std::process::Command::new("bash").args(["-c", &program]).output().expect("bash");
+        // In a file: it is longer than an argument may be.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), program).unwrap();
+        let ran = std::process::Command::new("bash").arg(file.path()).output().expect("bash");
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         String::from_utf8(ran.stdout).unwrap().trim().to_owned()
     };

@@ -312,3 +312,65 @@ async fn plain_calls_from_the_network_are_served_when_that_is_said() {
     let answer = wire::exchange(([127, 0, 0, 1], port).into(), CHECK, &[], question()).await;
     assert_eq!(answer.status().code(), Code::Ok);
 }
+
+#[tokio::test]
+async fn the_command_line_calls_as_somebody_over_tls() {
+    let key = "canary-key-of-an-operator";
+    let callers = format!(
+        "[operator]\nroles = ['admin', 'issuer']\nkeys_sha256 = ['{}']\n\
+         [viewer]\nroles = ['inspector']\ncertificates = ['viewer.example.org']",
+        digest(key)
+    );
+    let secured = Secured::start_with(Some(&callers), true, &[]).await;
+    let viewer = secured.authority.issue("viewer.example.org");
+    let path = |name: &str| secured.files.text(name);
+    std::fs::write(path("viewer.crt"), &viewer.certificate).unwrap();
+    std::fs::write(path("viewer.key"), &viewer.key).unwrap();
+    std::fs::write(path("token"), format!("{key}\n")).unwrap();
+    let address = format!("https://localhost:{}", secured.address.port());
+    let (ca, certificate, its_key, token) =
+        (path("ca.crt"), path("viewer.crt"), path("viewer.key"), path("token"));
+    let calls = |command: &[&str], environment: &[(&str, &str)]| {
+        let ended = run(&[command, &["--address", &address]].concat(), environment);
+        assert!(!ended.err.contains(key) && !ended.out.contains(key), "{}", ended.err);
+        (ended.code, ended.err)
+    };
+    let deactivate = ["user", "deactivate", "ada", "--yes"];
+    let list = ["session", "list", "ada"];
+    let believing = ("TOKEN_REGISTRY_CA", ca.as_str());
+    // A key in a file or in the environment.
+    assert_eq!(calls(&[&deactivate[..], &["--ca", &ca, "--token-file", &token]].concat(), &[]).0, Some(0));
+    assert_eq!(calls(&deactivate, &[believing, ("TOKEN_REGISTRY_TOKEN", key)]).0, Some(0));
+    // A certificate, by flags or by the environment, and only with what it may do.
+    let shown = ["--ca", &ca, "--client-certificate", &certificate, "--client-key", &its_key];
+    let showing = [
+        believing,
+        ("TOKEN_REGISTRY_CLIENT_CERTIFICATE", certificate.as_str()),
+        ("TOKEN_REGISTRY_CLIENT_KEY", its_key.as_str()),
+    ];
+    assert_eq!(calls(&[&list[..], &shown[..]].concat(), &[]).0, Some(0));
+    assert_eq!(calls(&list, &showing).0, Some(0));
+    assert_eq!(calls(&deactivate, &showing).0, Some(77));
+    // Nobody, a wrong key, an authority that isn't believed, and what can't be meant.
+    assert_eq!(calls(&list, &[believing]).0, Some(77));
+    assert_eq!(calls(&list, &[believing, ("TOKEN_REGISTRY_TOKEN", "wrong")]).0, Some(77));
+    std::fs::write(path("other.crt"), Authority::new().pem()).unwrap();
+    let (code, err) = calls(&list, &[("TOKEN_REGISTRY_CA", &path("other.crt"))]);
+    assert_eq!(code, Some(69), "{err}");
+    assert!(err.contains("invalid peer certificate"), "{err}");
+    for (more, said) in [
+        (["--ca", "nowhere.crt"], "nowhere.crt"),
+        (["--token-file", "nowhere.token"], "nowhere.token"),
+        (["--client-key", its_key.as_str()], "--client-certificate"),
+    ] {
+        let (code, err) = calls(&[&list[..], &more[..]].concat(), &[]);
+        assert_eq!(code, Some(64), "{err}");
+        assert!(err.contains(said), "{said}: {err}");
+    }
+    let (code, err) = calls(&list, &[believing, ("TOKEN_REGISTRY_TOKEN", "canary-\u{1}")]);
+    assert_eq!(code, Some(64), "{err}");
+    assert!(!err.contains("canary"), "{err}");
+    // A server that is started with the same environment doesn't take these for settings of its own.
+    let environment = [believing, ("TOKEN_REGISTRY_TOKEN", key), ("TOKEN_REGISTRY_TOKEN_FILE", "x")];
+    assert_eq!(run(&["config", "check"], &environment).code, Some(0));
+}

@@ -4,6 +4,7 @@
 //! [auth-service]
 //! roles = ["checker", "issuer"]
 //! certificates = ["spiffe://example.org/ns/prod/sa/auth"]   # names in a client certificate
+//! subjects = ["auth@example.org"]                          # in the claim of a JWT that names its bearer
 //! keys_sha256 = ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]   # of bearer keys
 //! ```
 
@@ -40,6 +41,7 @@ pub struct CallersError {
 pub(super) struct Callers {
     count: usize,
     by_certificate: HashMap<String, Arc<Caller>>,
+    by_subject: HashMap<String, Arc<Caller>>,
     by_key: HashMap<KeyDigest, Arc<Caller>>,
 }
 
@@ -50,6 +52,8 @@ struct Entry {
     roles: Vec<String>,
     #[serde(default)]
     certificates: Vec<String>,
+    #[serde(default)]
+    subjects: Vec<String>,
     #[serde(default)]
     keys_sha256: Vec<String>,
 }
@@ -95,16 +99,22 @@ impl Callers {
         if entry.roles.is_empty() {
             problems.push("has no roles".to_owned());
         }
-        if entry.certificates.is_empty() && entry.keys_sha256.is_empty() {
-            problems.push("nobody can be it: it has neither certificates nor keys_sha256".to_owned());
+        if entry.certificates.is_empty() && entry.subjects.is_empty() && entry.keys_sha256.is_empty() {
+            problems
+                .push("nobody can be it: it has neither certificates, subjects nor keys_sha256".to_owned());
         }
         let caller = Arc::new(Caller { name: name.to_owned(), roles: Roles::of(&roles) });
-        for certificate in entry.certificates {
-            if certificate.is_empty() {
-                problems.push("a certificate's name is empty".to_owned());
-            }
-            if let Some(other) = self.by_certificate.insert(certificate.clone(), Arc::clone(&caller)) {
-                problems.push(format!("{certificate:?} is {:?} already", other.name));
+        for (what, names, known) in [
+            ("a certificate's name", entry.certificates, &mut self.by_certificate),
+            ("a subject", entry.subjects, &mut self.by_subject),
+        ] {
+            for name in names {
+                if name.is_empty() {
+                    problems.push(format!("{what} is empty"));
+                }
+                if let Some(other) = known.insert(name.clone(), Arc::clone(&caller)) {
+                    problems.push(format!("{name:?} is {:?} already", other.name));
+                }
             }
         }
         for (number, text) in (1..).zip(entry.keys_sha256) {
@@ -129,6 +139,10 @@ impl Callers {
 
     pub(super) fn of_key(&self, digest: &KeyDigest) -> Option<Arc<Caller>> {
         self.by_key.get(digest).cloned()
+    }
+
+    pub(super) fn of_subject(&self, subject: &str) -> Option<Arc<Caller>> {
+        self.by_subject.get(subject).cloned()
     }
 
     pub(super) fn of_certificate(&self, name: &str) -> Option<Arc<Caller>> {
@@ -159,7 +173,8 @@ mod tests {
     fn callers_are_found_by_what_they_are_known_by() {
         let text = format!(
             "[auth]\nroles = ['checker', 'issuer']\nkeys_sha256 = ['{EMPTY}']\n\
-             [api]\nroles = ['checker']\ncertificates = ['spiffe://example.org/api', 'api.example.org']"
+             [api]\nroles = ['checker']\ncertificates = ['spiffe://example.org/api', 'api.example.org']\n\
+             subjects = ['api@example.org']"
         );
         let callers = Callers::parse(&text).unwrap();
         assert_eq!(callers.len(), 2);
@@ -167,6 +182,11 @@ mod tests {
         assert_eq!((auth.name.as_str(), auth.roles), ("auth", Roles::of(&[Role::Checker, Role::Issuer])));
         assert_eq!(callers.of_certificate("api.example.org").unwrap().name, "api");
         assert!(callers.of_certificate("example.org").is_none());
+        assert_eq!(callers.of_subject("api@example.org").unwrap().name, "api");
+        assert!(
+            callers.of_subject("api.example.org").is_none()
+                && callers.of_certificate("api@example.org").is_none()
+        );
         assert!(callers.of_key(&KeyDigest::default()).is_none());
     }
 
@@ -174,7 +194,7 @@ mod tests {
     fn all_mistakes_are_told_and_no_key() {
         let text = format!(
             "[a]\nroles = ['chekker']\n[b]\nroles = []\nkeys_sha256 = ['hunter2', '{EMPTY}']\n\
-             [c]\nroles = ['admin']\nkeys_sha256 = ['{EMPTY}', '{}']\n['']\nroles = ['admin']\ncertificates = ['']",
+             [c]\nroles = ['admin']\nkeys_sha256 = ['{EMPTY}', '{}']\n['']\nroles = ['admin']\ncertificates = ['']\nsubjects = ['']",
             "é".repeat(32)
         );
         let problems = Callers::parse(&text).unwrap_err().join("\n");
@@ -187,6 +207,7 @@ mod tests {
             "\"c\": key 2 of keys_sha256 is not a SHA-256",
             "\"\": a name has 1 to 64 characters",
             "\"\": a certificate's name is empty",
+            "\"\": a subject is empty",
         ] {
             assert!(problems.contains(part), "{part} is not in {problems}");
         }

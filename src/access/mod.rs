@@ -4,6 +4,7 @@
 //! a caller of the file that has one of the roles its method asks for.
 
 mod callers;
+mod jwt;
 mod role;
 
 use std::path::PathBuf;
@@ -15,10 +16,13 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 pub use callers::{Caller, CallersError};
+pub use jwt::{FetchError, KeySetError, KeysError, Unproven};
 pub use role::{Admits, Role, Roles, admits};
 
+use crate::config::Jwt;
 use crate::watched::Watched;
 use callers::Callers;
+use jwt::Keys;
 
 /// Judges calls by the callers of a file, which may change meanwhile.
 #[derive(Debug)]
@@ -28,33 +32,49 @@ pub struct Access {
     callers: RwLock<Arc<Callers>>,
     /// Held by [`Access::follow`].
     watched: Mutex<Watched>,
+    /// What JWTs are verified with, if they are taken.
+    keys: Option<Keys>,
+}
+
+/// Why callers can't be told apart.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The file of callers is wrong.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
+    /// The keys of JWTs are.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 /// Why a call isn't carried out.
 #[derive(Debug)]
 pub enum Denied {
-    /// It came without a key or certificate.
+    /// It came without a key, JWT or certificate.
     Nobody,
-    /// Its key or certificate is of no caller here.
+    /// Its key, JWT or certificate is of no caller here.
     Unknown,
+    /// Its JWT is signed by a key that isn't known; [`Access::look_again`] may find it.
+    UnknownKey,
     /// Its caller has none of the roles that the method asks for.
     Role(Arc<Caller>),
 }
 
 impl Access {
-    /// Reads the file of callers.
+    /// Reads the file of callers, and the keys of JWTs where these are in a file.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
-    pub fn read(path: PathBuf) -> Result<Self, CallersError> {
+    /// Everything that is wrong with the file of callers, or what is wrong with the keys.
+    pub fn read(path: PathBuf, jwt: &Jwt) -> Result<Self, AccessError> {
         let watched = Mutex::new(Watched::new([&path]));
         let callers = RwLock::new(Arc::new(Callers::read(&path)?));
-        Ok(Self { path, callers, watched })
+        let keys = jwt.keys.as_deref().map(|from| Keys::read(from, jwt)).transpose()?;
+        Ok(Self { path, callers, watched, keys })
     }
 
     /// Judges a call by what its method admits: who calls, where that has to be known.
     ///
-    /// A key that comes with the call decides alone: a wrong one isn't made good by a certificate.
+    /// A key or JWT that comes with the call decides alone: a wrong one isn't made good by a certificate.
     ///
     /// # Errors
     /// It may not be carried out.
@@ -71,7 +91,11 @@ impl Access {
         let caller = if let Some(value) = headers.get(AUTHORIZATION) {
             let key = bearer(value.as_bytes()).ok_or(Denied::Unknown)?;
             // The look-up's time tells of the digest, from which nobody gets to the key.
-            callers.of_key(&Sha256::digest(key).into())
+            let digest = Sha256::digest(key).into();
+            match (callers.of_key(&digest), &self.keys) {
+                (None, Some(keys)) => callers.of_subject(&proven(keys, key, &digest)?),
+                (caller, _) => caller,
+            }
         } else {
             let mut names = names.into_iter().peekable();
             names.peek().ok_or(Denied::Nobody)?;
@@ -84,9 +108,25 @@ impl Access {
         }
     }
 
-    /// Reads the file again whenever it changes, for as long as it is polled. A file that is wrong changes nothing, and
-    /// the log says so.
+    /// Asks where the keys of JWTs are published for newer ones, if that wasn't done a moment ago.
+    pub async fn look_again(&self) {
+        if let Some(keys) = &self.keys {
+            keys.look_again().await;
+        }
+    }
+
+    /// Keeps callers and keys up to date for as long as it is polled.
     pub async fn follow(&self) {
+        let keys = async {
+            if let Some(keys) = &self.keys {
+                keys.follow().await;
+            }
+        };
+        tokio::join!(self.follow_callers(), keys);
+    }
+
+    /// Reads the file again whenever it changes. One that is wrong changes nothing, and the log says so.
+    async fn follow_callers(&self) {
         let mut watched = self.watched.lock().await;
         loop {
             watched.changed().await;
@@ -99,6 +139,14 @@ impl Access {
             }
         }
     }
+}
+
+/// Whom a JWT names, whose SHA-256 this is.
+fn proven(keys: &Keys, token: &[u8], digest: &[u8; 32]) -> Result<String, Denied> {
+    keys.prove(token, digest).map(|known| known.subject).map_err(|why| {
+        tracing::debug!(%why, "a JWT proves nothing");
+        if why == Unproven::UnknownKey { Denied::UnknownKey } else { Denied::Unknown }
+    })
 }
 
 /// The key in `Bearer …`.

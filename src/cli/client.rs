@@ -1,7 +1,11 @@
 //! Calls to a running registry.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueHint;
+use hyper_rustls::HttpsConnectorBuilder;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
@@ -12,33 +16,92 @@ use crate::proto::generic_token_service_client::GenericTokenServiceClient;
 use crate::proto::maintenance_service_client::MaintenanceServiceClient;
 use crate::proto::user_service_client::UserServiceClient;
 use crate::proto::whitelist_service_client::WhitelistServiceClient;
+use crate::tls;
+
+/// The environment variable with the key or JWT; there is no flag for it, since other users of the machine can read command
+/// lines.
+const ENV_TOKEN: &str = "TOKEN_REGISTRY_TOKEN";
 
 /// Which registry to call, and how.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Registry")]
 pub(super) struct Connection {
-    /// Where the registry listens
-    #[arg(long, env = "TOKEN_REGISTRY_ADDRESS", value_name = "HOST:PORT", default_value = "127.0.0.1:50051")]
+    /// Where the registry listens: HOST:PORT, or https://HOST:PORT where it encrypts
+    #[arg(long, env = "TOKEN_REGISTRY_ADDRESS", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     address: String,
     /// How long each call may take
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// File with the key or JWT to call with; or set the environment variable `TOKEN_REGISTRY_TOKEN` to it
+    #[arg(long, env = "TOKEN_REGISTRY_TOKEN_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    token_file: Option<PathBuf>,
+    /// Authorities that the registry's certificate may come from, as PEM; the system's when not given
+    #[arg(long, env = "TOKEN_REGISTRY_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    ca: Option<PathBuf>,
+    /// Certificate to call with, and those between it and its authority, as PEM
+    #[arg(long, env = "TOKEN_REGISTRY_CLIENT_CERTIFICATE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// The certificate's key, as PEM
+    #[arg(long, env = "TOKEN_REGISTRY_CLIENT_KEY", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(requires = "client_certificate")]
+    client_key: Option<PathBuf>,
 }
 
 impl Connection {
     /// Connects.
     pub(super) async fn open(&self) -> Result<Client, Failure> {
-        let Self { address, timeout } = self;
-        let url = if address.contains("://") { address.clone() } else { format!("http://{address}") };
-        if !url.starts_with("http://") {
-            return Err(Failure::Usage(format!("{address}: only http:// is understood, or HOST:PORT alone")));
-        }
-        let endpoint = Endpoint::from_shared(url)
-            .map_err(|error| Failure::Usage(format!("{address} is no address: {}", with_causes(&error))))?;
-        let channel = endpoint.connect_timeout(*timeout).connect().await.map_err(|error| {
+        let Self { address, timeout, .. } = self;
+        let bearer = self.bearer()?;
+        let asks_for_tls = self.ca.is_some() || self.client_certificate.is_some();
+        let url = match address.split_once("://") {
+            None => format!("{}://{address}", if asks_for_tls { "https" } else { "http" }),
+            Some(("http", _)) if asks_for_tls => {
+                let message = format!("{address}: --ca and --client-certificate are for https://");
+                return Err(Failure::Usage(message));
+            }
+            Some(("http" | "https", _)) => address.clone(),
+            Some(_) => {
+                let message =
+                    format!("{address}: only http:// and https:// are understood, or HOST:PORT alone");
+                return Err(Failure::Usage(message));
+            }
+        };
+        let endpoint = Endpoint::from_shared(url.clone())
+            .map_err(|error| Failure::Usage(format!("{address} is no address: {}", with_causes(&error))))?
+            .connect_timeout(*timeout);
+        let connected = if url.starts_with("https://") {
+            let identity = self.client_certificate.as_deref().zip(self.client_key.as_deref());
+            let config = tls::of_client(self.ca.as_deref(), identity)
+                .map_err(|error| Failure::Usage(with_causes(&error)))?;
+            let connector =
+                HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http2().build();
+            endpoint.connect_with_connector(connector).await
+        } else {
+            endpoint.connect().await
+        };
+        let channel = connected.map_err(|error| {
             Failure::Unavailable(format!("can't reach a registry at {address}: {}", with_causes(&error)))
         })?;
-        Ok(Client { channel, timeout: *timeout })
+        Ok(Client { channel, timeout: *timeout, bearer })
+    }
+
+    /// What `authorization` says in every call.
+    fn bearer(&self) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+        let token = match &self.token_file {
+            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                Failure::Usage(format!("{}: the token can't be read: {error}", path.display()))
+            })?),
+            None => std::env::var(ENV_TOKEN).ok(),
+        };
+        let Some(token) = token.as_deref().map(str::trim).filter(|token| !token.is_empty()) else {
+            return Ok(None);
+        };
+        let mut bearer = MetadataValue::try_from(format!("Bearer {token}")).map_err(|_| {
+            Failure::Usage("the token has characters that no header takes (its value is hidden)".to_owned())
+        })?;
+        bearer.set_sensitive(true);
+        Ok(Some(bearer))
     }
 }
 
@@ -46,6 +109,7 @@ impl Connection {
 pub(super) struct Client {
     channel: Channel,
     timeout: Duration,
+    bearer: Option<MetadataValue<Ascii>>,
 }
 
 impl Client {
@@ -69,10 +133,13 @@ impl Client {
         UserServiceClient::new(self.channel.clone())
     }
 
-    /// A request with its deadline.
+    /// A request with its deadline and who calls.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
+        if let Some(bearer) = &self.bearer {
+            request.metadata_mut().insert("authorization", bearer.clone());
+        }
         request
     }
 }

@@ -59,7 +59,7 @@ pub(super) static SECTIONS: &[Section] = &[
     Section { heading: "Server", keys: &[
         key("listen", Kind::Address, Some("127.0.0.1:50051"),
             "Address and port of the gRPC server; 0.0.0.0:50051 opens it to the network, which needs a \
-             certificate or plaintext = everywhere"),
+             certificate, or plaintext set to everywhere"),
         key("metrics_listen", Kind::Address, None,
             "Address and port where Prometheus may ask for /metrics, such as 127.0.0.1:9464; nowhere when not set"),
         key("worker_threads", count(1024), None,
@@ -87,6 +87,21 @@ pub(super) static SECTIONS: &[Section] = &[
         key("callers", Kind::Path, None,
             "File of callers, their keys, certificates and roles, read again when it changes; without one \
              everybody who reaches the server may call everything"),
+        key("jwt.keys", Kind::FileOrHttpsUrl, None,
+            "Public keys of callers' JWTs (a JSON Web Key Set): a file, read again when it changes, or an \
+             https address; no JWT is taken when not set"),
+        key("jwt.issuer", Kind::Text, None,
+            "Who must have issued a JWT (iss)"),
+        key("jwt.audience", Kind::Text, None,
+            "For whom a JWT must be meant (aud): the name of this registry at the issuer"),
+        key("jwt.claim", Kind::Text, Some("sub"),
+            "The claim of a JWT that names the caller"),
+        key("jwt.leeway", duration(Duration::ZERO, Duration::from_mins(5)), Some("30s"),
+            "How far the issuer's clock may be off"),
+        key("jwt.refresh", duration(Duration::from_secs(10), HOUR), Some("5m"),
+            "How often an address is asked for the keys; an unknown one asks at once, but not within 10s"),
+        key("jwt.max_age", duration(MINUTE, Duration::from_hours(30 * 24)), Some("24h"),
+            "How long keys stay in force when the address doesn't answer any more"),
     ] },
     Section { heading: "Database", keys: &[
         key("database_url", Kind::DatabaseUrl, None,

@@ -31,6 +31,9 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
     LogFilter,
     Path,
+    /// Any, but not an empty one.
+    Text,
+    FileOrHttpsUrl,
     /// Of a server that is reached without TLS.
     HttpUrl,
     DatabaseUrl,
@@ -53,6 +56,10 @@ impl Kind {
             },
             Self::LogFilter => "a filter such as info or info,token_registry=debug".to_owned(),
             Self::Path => "the path of a file".to_owned(),
+            Self::Text => "a text of 1 to 1024 characters".to_owned(),
+            Self::FileOrHttpsUrl => {
+                "the path of a file or an address such as https://issuer.example.org/jwks.json".to_owned()
+            }
             Self::HttpUrl => "an address such as http://127.0.0.1:4317".to_owned(),
             Self::DatabaseUrl => format!("a text such as {}", database_url::EXAMPLE),
             Self::ServerKeys => "a list of at most two texts".to_owned(),
@@ -70,6 +77,8 @@ impl Kind {
             Self::Choice(words) => words.join("|"),
             Self::LogFilter => "FILTER".to_owned(),
             Self::Path => "FILE".to_owned(),
+            Self::Text => "TEXT".to_owned(),
+            Self::FileOrHttpsUrl => "FILE|URL".to_owned(),
             Self::DatabaseUrl | Self::HttpUrl => "URL".to_owned(),
             Self::ServerKeys => "KEY[,KEY]".to_owned(),
             Self::Purposes => "TABLE".to_owned(),
@@ -83,6 +92,8 @@ impl Kind {
             Self::Address => "127.0.0.1:9464",
             Self::Path => "/path/of/a/file",
             Self::HttpUrl => "http://127.0.0.1:4317",
+            Self::FileOrHttpsUrl => "https://issuer.example.org/jwks.json",
+            Self::Text => "registry.example.org",
             _ => "",
         }
     }
@@ -152,6 +163,22 @@ impl Kind {
                 check_log_filter(filter).map(|()| filter.into())
             }
             Self::Path => text.filter(|text| !text.is_empty()).map(Value::from).ok_or_else(wrong),
+            Self::Text => {
+                let fits = |text: &&str| (1..=1024).contains(&text.chars().count());
+                text.filter(fits).map(Value::from).ok_or_else(wrong)
+            }
+            Self::FileOrHttpsUrl => {
+                let is_one = |text: &&str| match text.split_once("://") {
+                    None => !text.is_empty(),
+                    // Without a password: addresses are shown.
+                    Some(("https", _)) => text.parse::<http::Uri>().is_ok_and(|url| {
+                        url.host().is_some_and(|host| !host.is_empty())
+                            && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+                    }),
+                    Some(_) => false,
+                };
+                text.filter(is_one).map(Value::from).ok_or_else(wrong)
+            }
             Self::HttpUrl => {
                 let is_one = |text: &&str| {
                     text.parse::<http::Uri>()
@@ -183,6 +210,10 @@ impl Kind {
     pub(super) fn shown(self, value: &Value) -> String {
         match (self, value) {
             (Self::DatabaseUrl | Self::ServerKeys, _) => "the value (hidden)".to_owned(),
+            // Somebody may have put a password there.
+            (Self::FileOrHttpsUrl, Value::String(_, text)) if text.contains('@') => {
+                "the value (hidden)".to_owned()
+            }
             (_, Value::Dict(..)) => "a table".to_owned(),
             (_, Value::Array(..)) => "a list".to_owned(),
             _ => serde_json::to_string(value).unwrap_or_default(),
@@ -267,6 +298,7 @@ mod tests {
             ("database_url = 'postgres://ada:hunter2@db", vec![], vec![]),
             ("database_url = postgres://ada:hunter2@db", vec![], vec![]),
             ("database_url = hunter2", vec![], vec![]),
+            ("", vec![("TOKEN_REGISTRY_JWT_KEYS", "https://ada:hunter2@issuer.example.org/")], vec![]),
         ] {
             let found = problems(file, &environment, &flags);
             assert!(!found.concat().contains("hunter2"), "{found:?}");

@@ -83,6 +83,8 @@ pub struct Config {
     /// The file of callers: who may call, with which keys and certificates, in which roles. It is read again when it
     /// changes. Without one everybody who reaches the server may call everything.
     pub callers: Option<PathBuf>,
+    /// JWTs that callers may be known by.
+    pub jwt: Jwt,
 
     /// The database, a `postgres://` URL or a `key=value` string as libpq takes it; `serve` and `migrate` need it. A
     /// secret, since it mostly carries a password. See [`Config::database_url`].
@@ -148,6 +150,27 @@ pub struct Config {
     pub traces_endpoint: Option<String>,
     /// How many percent of the calls are traced whose caller hasn't decided (by `traceparent`).
     pub traces_percent: u32,
+}
+
+/// What callers' JWTs must be: signed by a key of the issuer, meant for this registry, and not over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    /// Where the issuer's public keys are (a JSON Web Key Set): a file, or an `https://` address whose server the system's
+    /// root certificates vouch for. Without them no JWT is taken.
+    pub keys: Option<String>,
+    /// The `iss` that a JWT must have.
+    pub issuer: Option<String>,
+    /// The `aud` that a JWT must have, or have among others.
+    pub audience: Option<String>,
+    /// The claim that names the caller; the file of callers has such names as `subjects`.
+    pub claim: String,
+    /// How far the issuer's clock may be off, in `exp` and `nbf`.
+    pub leeway: Duration,
+    /// How often an address is asked for the keys.
+    pub refresh: Duration,
+    /// How long keys stay in force when the address doesn't answer any more; then no JWT is taken.
+    pub max_age: Duration,
 }
 
 /// What holds for API keys.
@@ -266,6 +289,17 @@ impl Config {
         }
         if self.tls_client_ca.is_some() && self.tls_certificate.is_none() {
             wrong("tls_client_ca", "needs tls_certificate".to_owned());
+        }
+        let Jwt { keys, issuer, audience, .. } = &self.jwt;
+        for (key, is_set) in [("jwt.issuer", issuer.is_some()), ("jwt.audience", audience.is_some())] {
+            match (keys.is_some(), is_set) {
+                (true, false) => wrong(key, "not set, and jwt.keys needs it".to_owned()),
+                (false, true) => wrong(key, "needs jwt.keys".to_owned()),
+                _ => {}
+            }
+        }
+        if keys.is_some() && self.callers.is_none() {
+            wrong("jwt.keys", "needs callers: the file says which subject may do what".to_owned());
         }
         if !self.listen.ip().is_loopback()
             && self.tls_certificate.is_none()

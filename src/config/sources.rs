@@ -16,7 +16,14 @@ use super::text::nearest;
 const ENV_TEST_PREFIX: &str = "TOKEN_REGISTRY_TEST_";
 const ENV_CONFIG: &str = "TOKEN_REGISTRY_CONFIG";
 /// Of the commands that call a registry; no setting of one.
-const ENV_ADDRESS: &str = "TOKEN_REGISTRY_ADDRESS";
+const ENV_OF_CALLS: [&str; 6] = [
+    "TOKEN_REGISTRY_ADDRESS",
+    "TOKEN_REGISTRY_TOKEN",
+    "TOKEN_REGISTRY_TOKEN_FILE",
+    "TOKEN_REGISTRY_CA",
+    "TOKEN_REGISTRY_CLIENT_CERTIFICATE",
+    "TOKEN_REGISTRY_CLIENT_KEY",
+];
 const ENV_DATABASE_URL: &str = "DATABASE_URL";
 
 /// One source's values, under the name that messages give it.
@@ -105,7 +112,7 @@ impl Environment {
             .into_iter()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, _)| name.starts_with(ENV_PREFIX) || name == ENV_DATABASE_URL)
-            .filter(|(name, _)| !name.starts_with(ENV_TEST_PREFIX) && name != ENV_ADDRESS)
+            .filter(|(name, _)| !name.starts_with(ENV_TEST_PREFIX) && !ENV_OF_CALLS.contains(&name.as_str()))
             .collect();
         let mut environment = Self::default();
         for (name, value) in variables {

@@ -1,12 +1,12 @@
 //! Lets only those calls through that may be made.
 
-use std::future::{Ready, ready};
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use http::{Request, Response};
-use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -46,11 +46,13 @@ pub struct Guarded<S> {
 
 impl<S> Service<Request<Body>> for Guarded<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+    type Future = Either<S::Future, Waiting<S>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -58,27 +60,49 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let Some(access) = &self.access else { return Either::Left(self.inner.call(request)) };
-        match judge(access, &request) {
-            Ok(Some(caller)) => {
-                tracing::Span::current().record("caller", caller.name.as_str());
-                request.extensions_mut().insert(caller);
+        match admit(access, &mut request) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(Denied::UnknownKey) => {
+                let access = Arc::clone(access);
+                let next = self.inner.clone();
+                // The one that is ready.
+                let mut inner = std::mem::replace(&mut self.inner, next);
+                Either::Right(Box::pin(async move {
+                    // In a task of its own: it is for others too, and goes on if this caller leaves.
+                    let again = Arc::clone(&access);
+                    let _ = tokio::spawn(async move { again.look_again().await }).await;
+                    match admit(&access, &mut request) {
+                        Ok(()) => inner.call(request).await,
+                        Err(denied) => Ok(status::denied(&denied).into_http()),
+                    }
+                }))
             }
-            Ok(None) => {}
-            Err(refused) => return Either::Right(ready(Ok(refused.into_http()))),
+            Err(denied) => Either::Right(Box::pin(ready(Ok(status::denied(&denied).into_http())))),
         }
-        Either::Left(self.inner.call(request))
     }
 }
 
-fn judge(access: &Access, request: &Request<Body>) -> Result<Option<Arc<Caller>>, Status> {
+/// The end of a call that isn't carried out at once, or not at all.
+type Waiting<S> =
+    Pin<Box<dyn Future<Output = Result<Response<Body>, <S as Service<Request<Body>>>::Error>> + Send>>;
+
+/// Lets a request in, with its caller.
+fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Denied> {
+    if let Some(caller) = judge(access, request)? {
+        tracing::Span::current().record("caller", caller.name.as_str());
+        request.extensions_mut().insert(caller);
+    }
+    Ok(())
+}
+
+fn judge(access: &Access, request: &Request<Body>) -> Result<Option<Arc<Caller>>, Denied> {
     let method = methods::find(request.uri().path());
     let peer = request.extensions().get::<Peer>();
     let names = peer.iter().flat_map(|peer| peer.names.iter().map(String::as_str));
     let admits = method.map_or(Admits::EveryCaller, |method| method.admits);
-    access.judge(admits, request.headers(), names).map_err(|denied| {
-        if let (Denied::Role(caller), Some(method)) = (&denied, method) {
+    access.judge(admits, request.headers(), names).inspect_err(|denied| {
+        if let (Denied::Role(caller), Some(method)) = (denied, method) {
             audit_denied(&method.name, &caller.name);
         }
-        status::denied(&denied)
     })
 }

@@ -56,11 +56,13 @@ pub fn denied(denied: &Denied) -> Status {
         Denied::Nobody => (
             Code::Unauthenticated,
             "UNAUTHENTICATED",
-            "callers are told apart here: bring a key (authorization: Bearer ...) or a certificate",
+            "callers are told apart here: bring a key or JWT (authorization: Bearer ...) or a certificate",
         ),
-        Denied::Unknown => {
-            (Code::Unauthenticated, "UNAUTHENTICATED", "the key or certificate is of no caller known here")
-        }
+        Denied::Unknown | Denied::UnknownKey => (
+            Code::Unauthenticated,
+            "UNAUTHENTICATED",
+            "the key, JWT or certificate is of no caller known here",
+        ),
         Denied::Role(_) => {
             (Code::PermissionDenied, "PERMISSION_DENIED", "the caller has no role that may call this")
         }

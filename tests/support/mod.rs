@@ -6,6 +6,7 @@
 pub mod certificates;
 pub mod envoy;
 pub mod installed;
+pub mod jwt;
 pub mod keys;
 pub mod load;
 pub mod metrics;
