@@ -110,7 +110,18 @@ pub async fn run_with_ready(
     let opening = async {
         open(&store, &config).await?;
         ready();
-        tokio::join!(health.follow(&store), store.write_uses(), store.purge_when_due(&config.purge));
+        let counting = async {
+            // Only for those who look.
+            if config.metrics_listen.is_some() {
+                store.follow_statistics().await;
+            }
+        };
+        tokio::join!(
+            health.follow(&store),
+            store.write_uses(),
+            store.purge_when_due(&config.purge),
+            counting
+        );
         Ok::<(), StoreError>(())
     };
     let mut scraped = Box::pin(scraped);

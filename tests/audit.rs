@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use token_registry::proto::{
-    CreateUserRequest, DeleteUserRequest, IssueGenericTokenRequest, RevocationReason,
+    CreateUserRequest, DeleteUserRequest, IssueGenericTokenRequest, PurgeExpiredRequest, RevocationReason,
     RevokeCredentialsRequest, RevokeGenericTokensRequest, RevokeUserSessionsRequest,
     SetRefreshTokenEnabledRequest, SetUserActiveRequest, TokenState,
 };
@@ -54,6 +54,13 @@ async fn act(registry: &Registry) {
         users.set_user_active(set).await.unwrap();
     }
     users.delete_user(DeleteUserRequest { user_id: "dora".into() }).await.unwrap();
+    let mut purge = PurgeExpiredRequest {
+        older_than: Some(prost_types::Duration { seconds: 0, nanos: 0 }),
+        ..Default::default()
+    };
+    registry.maintenance.clone().purge_expired(purge.clone()).await.unwrap();
+    purge.apply = true;
+    registry.maintenance.clone().purge_expired(purge).await.unwrap();
 }
 
 /// What [`act`] leaves in the log: act, user, session, detail, reason, sessions, one-time tokens.
@@ -71,6 +78,8 @@ fn expected() -> Vec<String> {
         "SetUserActive dora - inactive USER_DEACTIVATED 0 0",
         "SetUserActive dora - active - 0 0",
         "DeleteUser dora - - - 1 0",
+        // Of ada the replayed session, the one that was one too many and the closed one; of bert one.
+        "PurgeExpired - - older than 0s - 4 1",
     ]
     .map(str::to_owned)
     .into()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use token_registry::config::Config;
 use token_registry::proto::{
     AuthToken, Counts, GetStatisticsRequest, GetStatisticsResponse, PurgeExpiredRequest,
     PurgeExpiredResponse, TokenKind, TokenState,
@@ -14,7 +15,16 @@ use crate::support::one_time::{consume, issue, presented, secret};
 use crate::support::people::{change, get, revoke_credentials};
 use crate::support::process::run;
 use crate::support::sessions::seconds;
-use crate::support::{Registry, assert_invalid, until};
+use crate::support::{Registry, assert_invalid, assert_refused, until, until_waiting_for_locks};
+
+/// A registry that purges when it is told to.
+fn quiet(config: &mut Config) {
+    config.purge.interval = Duration::ZERO;
+}
+
+async fn registry() -> Registry {
+    Registry::start_with(quiet).await
+}
 
 async fn purge(registry: &Registry, request: PurgeExpiredRequest) -> Result<PurgeExpiredResponse, Status> {
     registry.maintenance.clone().purge_expired(request).await.map(tonic::Response::into_inner)
@@ -82,7 +92,7 @@ const OVER: Counts = Counts { sessions: 2, generic_tokens: 2, auth_tokens: 1 };
 
 #[tokio::test]
 async fn what_was_over_for_long_is_counted_and_then_removed_and_the_rest_stays() {
-    let registry = Registry::start().await;
+    let registry = registry().await;
     let (key, _) = seed(&registry).await;
     let before = registry.contents().await;
     let counted = purge(&registry, PurgeExpiredRequest::default()).await.unwrap();
@@ -109,8 +119,11 @@ async fn what_was_over_for_long_is_counted_and_then_removed_and_the_rest_stays()
 
 #[tokio::test]
 async fn how_long_something_must_have_been_over_is_the_callers_or_the_configured() {
-    let registry =
-        Registry::start_with(|config| config.purge.retention = Duration::from_hours(40 * 24)).await;
+    let registry = Registry::start_with(|config| {
+        quiet(config);
+        config.purge.retention = Duration::from_hours(40 * 24);
+    })
+    .await;
     seed(&registry).await;
     let counted = async |older_than| {
         let request = PurgeExpiredRequest { older_than, ..Default::default() };
@@ -125,7 +138,7 @@ async fn how_long_something_must_have_been_over_is_the_callers_or_the_configured
 #[tokio::test]
 async fn steps_of_any_size_come_to_the_same() {
     for batch_size in [1, 2, 3, 10_000, i32::MAX] {
-        let registry = Registry::start().await;
+        let registry = registry().await;
         seed(&registry).await;
         let removed = purge(&registry, PurgeExpiredRequest { batch_size, ..applied() }).await.unwrap();
         assert_eq!((removed.counts, removed.credential_changes, removed.examined), (Some(OVER), 1, 10));
@@ -134,7 +147,7 @@ async fn steps_of_any_size_come_to_the_same() {
 
 #[tokio::test]
 async fn a_call_that_has_no_time_goes_on_where_it_stopped() {
-    let registry = Registry::start().await;
+    let registry = registry().await;
     seed(&registry).await;
     let mut all = Counts::default();
     let mut request = PurgeExpiredRequest { batch_size: 1, ..applied() };
@@ -166,7 +179,7 @@ async fn a_call_that_has_no_time_goes_on_where_it_stopped() {
 
 #[tokio::test]
 async fn a_purge_waits_for_nobody_and_leaves_what_is_held_to_the_next() {
-    let registry = Registry::start().await;
+    let registry = registry().await;
     seed(&registry).await;
     let holder = registry.sql().await;
     holder.batch_execute("begin; select from sessions where session = 'revoked' for update").await.unwrap();
@@ -178,16 +191,72 @@ async fn a_purge_waits_for_nobody_and_leaves_what_is_held_to_the_next() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_purge() {
+    let registry = Registry::start_with(|config| {
+        quiet(config);
+        config.statement_timeout = Duration::from_mins(5);
+        config.lock_timeout = Duration::from_mins(5);
+    })
+    .await;
+    seed(&registry).await;
+    registry.add("over", "tablet", "one").await.unwrap();
+    let (holder, watcher) = (registry.sql().await, registry.sql().await);
+    // The purge stops in the midst of a step, with all its locks.
+    holder
+        .batch_execute(
+            "create function wait() returns trigger language plpgsql as
+               $$ begin perform pg_advisory_xact_lock(7); return old; end $$;
+             create trigger wait before delete on sessions for each row execute function wait();
+             select pg_advisory_lock(7)",
+        )
+        .await
+        .unwrap();
+    let purging = registry.another_client();
+    let purging = tokio::spawn(async move { purge(&purging, applied()).await });
+    until_waiting_for_locks(&watcher, 1).await;
+    for user in ["over", "ada"] {
+        registry.add(user, "phone", "one").await.unwrap();
+        registry.rotate(user, "phone", "one", "two").await.unwrap();
+    }
+    registry.rotate("over", "tablet", "one", "two").await.unwrap();
+    registry.rotate("ada", "laptop", "one", "two").await.unwrap();
+    assert_eq!(registry.log_out("ada", "laptop").await, 1);
+    holder.batch_execute("select pg_advisory_unlock(7)").await.unwrap();
+    assert_eq!(purging.await.unwrap().unwrap().counts, Some(OVER));
+}
+
+#[tokio::test]
+async fn a_purge_that_the_database_breaks_off_says_how_far_it_came() {
+    let registry = Registry::start_with(|config| {
+        quiet(config);
+        config.lock_timeout = Duration::from_millis(20);
+    })
+    .await;
+    seed(&registry).await;
+    let holder = registry.sql().await;
+    holder.batch_execute("begin; lock table generic_tokens in access exclusive mode").await.unwrap();
+    let begun = purge(&registry, applied()).await.unwrap();
+    assert_eq!(begun.counts, Some(Counts { sessions: OVER.sessions, ..Counts::default() }));
+    assert_ne!(begun.next_page_token, "");
+    // Nothing was done: that is refused.
+    let on = PurgeExpiredRequest { page_token: begun.next_page_token, ..applied() };
+    assert_refused(purge(&registry, on.clone()).await, tonic::Code::Unavailable, "OVERLOADED");
+    holder.batch_execute("rollback").await.unwrap();
+    let rest = purge(&registry, on).await.unwrap();
+    assert_eq!(rest.counts, Some(Counts { sessions: 0, ..OVER }));
+    assert_eq!(rest.next_page_token, "");
+}
+
+#[tokio::test]
 async fn one_replica_at_a_time_purges_by_itself() {
-    let registry = Registry::start_with(|config| config.purge.interval = Duration::ZERO).await;
+    let registry = registry().await;
     seed(&registry).await;
     let sql = registry.sql().await;
     let count = async || -> i64 { sql.query_one("select count(*) from sessions", &[]).await.unwrap().get(0) };
     // Another replica is at it, as long as its lease goes.
     let held = "update tasks set holder = 'another', held_until = clock_timestamp() + interval '1 hour', due = '-infinity'";
     sql.execute(held, &[]).await.unwrap();
-    let often =
-        |config: &mut token_registry::config::Config| config.purge.interval = Duration::from_millis(20);
+    let often = |config: &mut Config| config.purge.interval = Duration::from_millis(20);
     let _replicas = [
         Registry::on(&registry.database_url, often).await,
         Registry::on(&registry.database_url, often).await,
@@ -206,7 +275,7 @@ async fn one_replica_at_a_time_purges_by_itself() {
 
 #[tokio::test]
 async fn statistics_count_by_kind_state_and_purpose() {
-    let registry = Registry::start().await;
+    let registry = registry().await;
     seed(&registry).await;
     let told = statistics(&registry).await;
     let mut counts: Vec<_> =
@@ -234,8 +303,8 @@ async fn statistics_count_by_kind_state_and_purpose() {
 
 #[tokio::test]
 async fn statistics_are_counted_once_a_minute_for_all_replicas() {
-    let registry = Registry::start().await;
-    let replica = Registry::on(&registry.database_url, |_| {}).await;
+    let registry = registry().await;
+    let replica = Registry::on(&registry.database_url, quiet).await;
     let first = statistics(&registry).await;
     registry.add("ada", "laptop", "one").await.unwrap();
     assert_eq!(statistics(&replica).await, first);
@@ -261,7 +330,7 @@ async fn statistics_are_counted_once_a_minute_for_all_replicas() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_counts_purges_and_looks() {
-    let registry = Registry::start().await;
+    let registry = registry().await;
     seed(&registry).await;
     let say = |line: &str| {
         let words: Vec<_> = line.split(' ').collect();

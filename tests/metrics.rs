@@ -1,11 +1,25 @@
 //! Metrics: what Prometheus reads from a running registry.
 
-use token_registry::proto::{IssueGenericTokenRequest, RevokeUserSessionsRequest, SetUserActiveRequest};
+use std::net::SocketAddr;
+
+use token_registry::proto::{
+    IssueGenericTokenRequest, PurgeExpiredRequest, RevokeUserSessionsRequest, SetUserActiveRequest,
+};
 
 use crate::support::metrics::{LISTEN, get, handled, metrics_of, value};
 use crate::support::process::Process;
 use crate::support::wire::exchange;
 use crate::support::{Registry, assert_refused, fresh_database, until};
+
+const COUNTED: &str = "token_registry_counted_timestamp_seconds";
+
+/// Waits for a series without labels that isn't there from the beginning.
+async fn until_told(metrics: SocketAddr, series: &str) {
+    let is_told = |text: String| {
+        text.lines().any(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))
+    };
+    until(async || is_told(get(metrics, "/metrics").await)).await;
+}
 
 #[tokio::test]
 async fn prometheus_reads_calls_rotations_revocations_gathering_and_the_pool() {
@@ -80,6 +94,63 @@ async fn prometheus_reads_calls_rotations_revocations_gathering_and_the_pool() {
 }
 
 #[tokio::test]
+async fn prometheus_reads_what_there_is_and_what_the_purge_took() {
+    let registry = Registry::start().await;
+    for session in ["laptop", "phone", "tablet"] {
+        registry.add("ada", session, "one").await.unwrap();
+    }
+    registry.rotate("ada", "laptop", "one", "two").await.unwrap();
+    assert_eq!(registry.log_out("ada", "tablet").await, 1);
+    let sql = registry.sql().await;
+    sql.execute(
+        "update sessions set revoked_at = revoked_at - interval '8 days' where session = 'tablet'",
+        &[],
+    )
+    .await
+    .unwrap();
+
+    let server = Process::serve(
+        &registry.database_url,
+        &[LISTEN, ("TOKEN_REGISTRY_PURGE_INTERVAL", "1d"), ("TOKEN_REGISTRY_PURGE_RETENTION", "7d")],
+    );
+    let reached = Registry::reached_at(server.serving().await, &registry.database_url);
+    let metrics = metrics_of(&server).await;
+    until_told(metrics, COUNTED).await;
+    let purge = PurgeExpiredRequest { apply: true, ..Default::default() };
+    reached.maintenance.clone().purge_expired(purge).await.unwrap();
+    let text = get(metrics, "/metrics").await;
+    for (series, expected) in [
+        ("token_registry_rows{kind=\"session\",state=\"ACTIVE\"}", 2),
+        ("token_registry_rows{kind=\"session\",state=\"REVOKED\"}", 1),
+        ("token_registry_rows{kind=\"user\",state=\"ACTIVE\"}", 1),
+        ("token_registry_purge_retention_seconds", 7 * 24 * 3600),
+        ("token_registry_purged_total{kind=\"session\"}", 1),
+        ("token_registry_purged_total{kind=\"auth_token\"}", 0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series} in {text}");
+    }
+    let number = |series: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} in {text}")).parse().unwrap()
+    };
+    let days = number("token_registry_oldest_expired_age_seconds") / (24.0 * 3600.0);
+    assert!((8.0..8.1).contains(&days), "{days}");
+    assert!(number("token_registry_table_bytes{table=\"sessions\"}") > 0.0);
+    for series in ["token_registry_table_updates_total", "token_registry_table_hot_updates_total"] {
+        let _ = number(&format!("{series}{{table=\"sessions\"}}"));
+    }
+}
+
+#[tokio::test]
+async fn prometheus_reads_when_a_replica_has_purged() {
+    let database = fresh_database().await;
+    let server = Process::serve(&database.url, &[LISTEN, ("TOKEN_REGISTRY_PURGE_INTERVAL", "50ms")]);
+    server.serving().await;
+    let metrics = metrics_of(&server).await;
+    until_told(metrics, "token_registry_purge_finished_timestamp_seconds").await;
+}
+
+#[tokio::test]
 async fn requests_that_go_together_are_counted_as_a_set() {
     let database = fresh_database().await;
     let server = Process::serve(&database.url, &[LISTEN, ("TOKEN_REGISTRY_GATHERING", "true")]);
@@ -109,6 +180,7 @@ async fn methods_that_nobody_has_make_no_series_of_their_own() {
     let server = Process::serve(&database.url, &[LISTEN]);
     let address = server.serving().await;
     let metrics = metrics_of(&server).await;
+    until_told(metrics, COUNTED).await;
     let series = async || get(metrics, "/metrics").await.lines().count();
     let unknown = async |path: &str| {
         let status = exchange(address, path, &[], Vec::new()).await.status();

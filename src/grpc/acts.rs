@@ -13,12 +13,12 @@ use crate::telemetry::{AuditRecord, Metrics};
 pub struct Act<'a> {
     /// The method's name.
     pub name: &'static str,
-    /// Whom it concerns.
-    pub user_id: &'a str,
+    /// Whom it concerns; none of an act on all.
+    pub user_id: Option<&'a str>,
     /// Which session, of an act on one.
     pub session: Option<&'a SessionName>,
     /// What it is about, where the name alone doesn't tell.
-    pub detail: Option<&'static str>,
+    pub detail: Option<&'a str>,
     /// Why it ends things; of an act that revokes nothing there is none.
     pub reason: Option<RevocationReason>,
 }
@@ -26,7 +26,12 @@ pub struct Act<'a> {
 impl<'a> Act<'a> {
     /// An act that concerns this user.
     pub fn on(name: &'static str, user_id: &'a str) -> Self {
-        Self { name, user_id, session: None, detail: None, reason: None }
+        Self { user_id: Some(user_id), ..Self::on_all(name) }
+    }
+
+    /// An act that concerns nobody in particular.
+    pub fn on_all(name: &'static str) -> Self {
+        Self { name, user_id: None, session: None, detail: None, reason: None }
     }
 
     /// … and this session of theirs.
@@ -35,7 +40,7 @@ impl<'a> Act<'a> {
     }
 
     /// … and sets it to that.
-    pub fn to(self, detail: &'static str) -> Self {
+    pub fn to(self, detail: &'a str) -> Self {
         Self { detail: Some(detail), ..self }
     }
 

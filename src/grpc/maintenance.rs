@@ -6,6 +6,7 @@ use prost_types::{Duration, Timestamp};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::acts::Act;
 use super::answer::command;
 use super::message::{counts_out, parts};
 use super::{Registry, page_token_in, read, status};
@@ -26,7 +27,7 @@ impl MaintenanceService for Registry {
         &self,
         request: Request<PurgeExpiredRequest>,
     ) -> Result<Response<PurgeExpiredResponse>, Status> {
-        let (metadata, _, r) = request.into_parts();
+        let (metadata, extensions, r) = request.into_parts();
         let schedule = self.store.limits().purge;
         let keys = self.store.keys().map_err(status::of)?;
         let sealed_for = format!("{:?}", r.older_than.map(|d| (d.seconds, d.nanos)));
@@ -46,13 +47,21 @@ impl MaintenanceService for Registry {
             let from = page_token_in(f, &r.page_token, |token| PurgePlace::open(keys, &query_of(), token));
             (Purge { apply: r.apply, batch_size, older_than }, from)
         })?;
-        let store = Arc::clone(&self.store);
+        let (store, acts) = (Arc::clone(&self.store), self.acts(&extensions));
         let query = query.clone();
         command(&metadata, self.bulk_deadline, |call| async move {
             let now = Instant::now();
             let until = now + call.deadline().saturating_duration_since(now) / 2;
             let rows_estimate = store.rows_estimate(&call).await?;
-            let purged = store.purge(&call, &purge, from, until).await?;
+            let purged = store.purge(&call, &purge, from, until).await;
+            if purge.apply {
+                let retention = format!("older than {}", humantime::format_duration(purge.older_than));
+                acts.record(
+                    Act::on_all("PurgeExpired").to(&retention),
+                    purged.as_ref().map(|purged| purged.counts),
+                );
+            }
+            let purged = purged?;
             let query = query.each_ref().map(String::as_str);
             let keys = store.keys()?;
             Ok(PurgeExpiredResponse {

@@ -21,15 +21,14 @@ pub enum PurgedKind {
 }
 
 impl PurgedKind {
+    /// All of them, in the order in which a purge goes through them.
+    pub const ALL: [Self; 4] =
+        [Self::Sessions, Self::GenericTokens, Self::AuthTokens, Self::CredentialChanges];
+
     /// The one that comes after it.
     #[must_use]
     pub fn next(self) -> Option<Self> {
-        match self {
-            Self::Sessions => Some(Self::GenericTokens),
-            Self::GenericTokens => Some(Self::AuthTokens),
-            Self::AuthTokens => Some(Self::CredentialChanges),
-            Self::CredentialChanges => None,
-        }
+        Self::ALL.get(self as usize + 1).copied()
     }
 }
 

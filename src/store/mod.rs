@@ -34,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 use crate::config::Config;
 use crate::registry::secrets::ServerKeys;
 use crate::registry::{Failure, Limits};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, UpkeepMetrics};
 
 use auth_token_sets::AuthTokenLanes;
 pub use call::Call;
@@ -60,6 +60,7 @@ pub struct Store {
     generic_tokens: GenericTokenLanes,
     auth_tokens: AuthTokenLanes,
     uses: Uses,
+    upkeep: UpkeepMetrics,
     /// This replica's name among those that share the database.
     replica: String,
     /// Known once the database is reached and its schema is right; until then nothing is answered.
@@ -87,11 +88,16 @@ impl Store {
         let pool = Arc::new(Pool::new(config)?);
         metrics.add(pool.status());
         let limits = Arc::new(Limits::from(config));
+        let upkeep = metrics.upkeep.clone();
+        if !config.purge.interval.is_zero() {
+            upkeep.retained_for(config.purge.retention);
+        }
         Ok(Self {
             sessions: SessionLanes::new(&pool, &limits, config.gathering, metrics),
             generic_tokens: GenericTokenLanes::new(&pool, &limits, config.gathering, metrics),
             auth_tokens: AuthTokenLanes::new(&pool, config.gathering, metrics),
             uses: Uses::default(),
+            upkeep,
             replica: format!("{:032x}", rand::random::<u128>()),
             pool,
             limits,

@@ -33,8 +33,10 @@ const STRETCH: Duration = Duration::from_secs(10);
 impl Store {
     /// Goes through the tables from a place on until it is through or `until` has come.
     ///
+    /// Where the database fails in the midst of it, the answer is how far it came.
+    ///
     /// # Errors
-    /// Only of the database. What was removed until then stays removed.
+    /// Only of the database: nothing was removed, or with `OutcomeUnknown` perhaps something.
     pub async fn purge(
         &self,
         call: &Call,
@@ -46,7 +48,14 @@ impl Store {
         let mut purged = Purged::default();
         loop {
             let begun = Instant::now();
-            let (kind, step) = (place.kind, self.purge_step(call, purge, &place).await?);
+            let kind = place.kind;
+            let step = match self.purge_step(call, purge, &place).await {
+                Ok(step) => step,
+                Err(failure) if failure == Failure::OutcomeUnknown || purged.examined == 0 => {
+                    return Err(failure);
+                }
+                Err(_) => return Ok(Purged { next: Some(place), ..purged }),
+            };
             purged.examined += step.seen;
             let count = match kind {
                 PurgedKind::Sessions => &mut purged.counts.sessions,
@@ -55,6 +64,7 @@ impl Store {
                 PurgedKind::CredentialChanges => &mut purged.credential_changes,
             };
             *count += if purge.apply { step.gone } else { step.over };
+            self.upkeep.purged(kind, step.gone);
             place = match step.last {
                 Some(last) if step.seen >= i64::from(purge.batch_size) => last,
                 _ => match kind.next() {
@@ -148,6 +158,7 @@ impl Store {
             place = purged.next;
             if place.is_none() {
                 self.finish(Task::Purge, schedule.interval).await?;
+                self.upkeep.purge_finished();
                 return Ok(Some(all));
             }
         }

@@ -3,6 +3,7 @@
 //! Counting reads whole tables, in steps of some pages with a rest after each. Where that takes long it is done less
 //! often, so that it never takes more than a small part of the database's time.
 
+use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
@@ -62,6 +63,17 @@ impl Store {
                 return Err(Failure::Overloaded);
             }
             sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Keeps the statistics of the metrics fresh, for as long as it is polled.
+    pub async fn follow_statistics(&self) -> Infallible {
+        loop {
+            match self.statistics(&Call::within(PATIENCE)).await {
+                Ok(statistics) => self.upkeep.counted(statistics),
+                Err(failure) => tracing::debug!(?failure, "what there is wasn't counted"),
+            }
+            sleep(FRESH).await;
         }
     }
 

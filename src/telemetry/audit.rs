@@ -25,8 +25,8 @@ pub struct Record<'a> {
     pub caller: Option<&'a str>,
     /// Where the call came from.
     pub peer: Option<SocketAddr>,
-    /// Whom it concerns.
-    pub user_id: &'a str,
+    /// Whom it concerns; none of an act on all.
+    pub user_id: Option<&'a str>,
     /// Which session, of an act on one.
     pub session: Option<&'a str>,
     /// What it was about, where the method alone doesn't tell.

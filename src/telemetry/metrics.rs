@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{CallMetrics, LaneMetrics, lanes};
+use super::{CallMetrics, LaneMetrics, UpkeepMetrics, lanes};
 use crate::client_info::Reading;
 use crate::registry::RevocationReason;
 use crate::registry::session::RotationOutcome;
@@ -27,6 +27,8 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     /// Of the gRPC calls.
     pub calls: CallMetrics,
+    /// Of purge and statistics.
+    pub upkeep: UpkeepMetrics,
     lanes: lanes::Families,
     rotations: [Counter; RotationResult::ALL.len()],
     revoked: Family<[Label; 2], Counter>,
@@ -38,6 +40,8 @@ impl Default for Metrics {
         let mut registry = Registry::default();
         let calls = CallMetrics::registered_in(&mut registry);
         let lanes = lanes::Families::registered_in(&mut registry);
+        let upkeep = UpkeepMetrics::default();
+        registry.register_collector(Box::new(upkeep.clone()));
         let rotations = Family::<[Label; 1], Counter>::default();
         registry.register(
             "token_registry_rotations",
@@ -65,6 +69,7 @@ impl Default for Metrics {
         Self {
             registry: Mutex::new(registry),
             calls,
+            upkeep,
             lanes,
             rotations: RotationResult::ALL
                 .map(|result| rotations.get_or_create_owned(&[("result", result.name())])),

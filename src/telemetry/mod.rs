@@ -7,6 +7,7 @@ mod logs;
 mod metrics;
 mod scrape;
 pub mod traces;
+mod upkeep;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub use calls::{CallMetrics, InFlight};
 pub use lanes::LaneMetrics;
 pub use metrics::{Metrics, RotationResult};
 pub use scrape::serve as serve_metrics;
+pub use upkeep::UpkeepMetrics;
 
 use crate::config::Config;
 

@@ -7,7 +7,8 @@ with seen as materialized (
 ),
 held as materialized (
   select t.user_id, t.prefix from seen join auth_tokens t on t.user_id = seen.user_id and t.prefix = seen.prefix
-  where $3 and seen.goes for update of t skip locked
+  where $3 and seen.goes and {key_over_since} <= clock_timestamp() - make_interval(secs => $2)
+  for update of t skip locked
 ),
 gone as (
   delete from auth_tokens t using held h where t.user_id = h.user_id and t.prefix = h.prefix returning 1

@@ -7,7 +7,8 @@ with seen as materialized (
 held as materialized (
   select t.user_id, t.purpose, t.id
   from seen join generic_tokens t on t.user_id = seen.user_id and t.purpose = seen.purpose and t.id = seen.id
-  where $3 and seen.goes for update of t skip locked
+  where $3 and seen.goes and {generic_over_since} <= clock_timestamp() - make_interval(secs => $2)
+  for update of t skip locked
 ),
 gone as (
   delete from generic_tokens t using held h where t.user_id = h.user_id and t.purpose = h.purpose and t.id = h.id returning 1

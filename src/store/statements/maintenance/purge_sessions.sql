@@ -1,6 +1,7 @@
 -- One step of the purge of sessions: looks at the next rows of the primary key and removes those that have been over for
--- long. What is over stays over, so nothing has to be judged again under the lock. Rows that somebody holds are left to
--- the next purge (SKIP LOCKED): it waits for nobody. No index is needed, and so none has to be written by a rotation.
+-- long. That is judged again under the lock: a rotation that began in time may have been committed since. Rows that
+-- somebody holds are left to the next purge (SKIP LOCKED): it waits for nobody. No index is needed, and so none has to
+-- be written by a rotation.
 -- $1 how many rows to look at, $2 over for how long (s), $3 whether to remove, $4 user_id and $5 session of the last one seen
 with seen as materialized (
   select s.user_id, s.session, {session_over_since} <= clock_timestamp() - make_interval(secs => $2) as goes
@@ -8,7 +9,8 @@ with seen as materialized (
 ),
 held as materialized (
   select s.user_id, s.session from seen join sessions s on s.user_id = seen.user_id and s.session = seen.session
-  where $3 and seen.goes for update of s skip locked
+  where $3 and seen.goes and {session_over_since} <= clock_timestamp() - make_interval(secs => $2)
+  for update of s skip locked
 ),
 gone as (
   delete from sessions s using held h where s.user_id = h.user_id and s.session = h.session returning 1
