@@ -14,6 +14,7 @@ mod clients;
 mod codes;
 mod command_line;
 mod configuration;
+mod crowd;
 mod database_tls;
 mod deadlines;
 mod documents;

@@ -8,7 +8,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 use tracing::Instrument as _;
 
-use super::{observe, status};
+use super::{observe, source, status};
 use crate::registry::Failure;
 use crate::store::Call;
 
@@ -24,7 +24,7 @@ pub async fn question<T, F>(
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    let call = Call::within(time_for(metadata, default));
+    let call = Call::within(time_for(metadata, default)).of(source::current());
     match timeout_at(call.deadline(), ask(call)).await {
         Ok(answer) => answer.map(Response::new).map_err(status::of),
         Err(_) => Err(status::of(Failure::Overloaded)),
@@ -41,7 +41,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Failure>> + Send + 'static,
 {
-    let call = Arc::new(Call::within(time_for(metadata, default)));
+    let call = Arc::new(Call::within(time_for(metadata, default)).of(source::current()));
     let _caller = Caller(Arc::clone(&call));
     let task = tokio::spawn(carry_out(Arc::clone(&call)).in_current_span());
     match timeout_at(call.deadline(), task).await {

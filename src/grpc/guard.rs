@@ -1,4 +1,4 @@
-//! Lets only those calls through that may be made.
+//! Lets only those calls through that may be made, and those know whose they are.
 
 use std::future::ready;
 use std::pin::Pin;
@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use http::{Request, Response};
+use tokio::task::futures::TaskLocalFuture;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::{methods, status};
+use super::{methods, source, status};
 use crate::access::{Access, Admits, Caller, Denied};
 use crate::connections::Peer;
+use crate::store::Source;
 use crate::telemetry::audit_denied;
 
 /// The layer. Without an [`Access`] it lets everything through.
@@ -52,16 +54,18 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Waiting<S>>;
+    type Future = Either<TaskLocalFuture<Source, S::Future>, Waiting<S>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Some(access) = &self.access else { return Either::Left(self.inner.call(request)) };
+        let Some(access) = &self.access else {
+            return Either::Left(carry_out(&mut self.inner, request));
+        };
         match admit(access, &mut request) {
-            Ok(()) => Either::Left(self.inner.call(request)),
+            Ok(()) => Either::Left(carry_out(&mut self.inner, request)),
             Err(Denied::UnknownKey) => {
                 let access = Arc::clone(access);
                 let next = self.inner.clone();
@@ -72,7 +76,7 @@ where
                     let again = Arc::clone(&access);
                     let _ = tokio::spawn(async move { again.look_again().await }).await;
                     match admit(&access, &mut request) {
-                        Ok(()) => inner.call(request).await,
+                        Ok(()) => carry_out(&mut inner, request).await,
                         Err(denied) => Ok(status::denied(&denied).into_http()),
                     }
                 }))
@@ -85,6 +89,15 @@ where
 /// The end of a call that isn't carried out at once, or not at all.
 type Waiting<S> =
     Pin<Box<dyn Future<Output = Result<Response<Body>, <S as Service<Request<Body>>>::Error>> + Send>>;
+
+/// Passes a request on, which knows whose it is.
+fn carry_out<S: Service<Request<Body>>>(
+    inner: &mut S,
+    request: Request<Body>,
+) -> TaskLocalFuture<Source, S::Future> {
+    let source = source::of(&request);
+    source::known(source, inner.call(request))
+}
 
 /// Lets a request in, with its caller.
 fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Denied> {

@@ -13,6 +13,7 @@ mod maintenance;
 mod message;
 pub mod methods;
 mod observe;
+mod source;
 mod status;
 mod user;
 mod whitelist;

@@ -15,11 +15,16 @@ const SENT: u8 = 1;
 /// Its caller was told that nothing was done, so nothing may be sent any more.
 const CLOSED: u8 = 2;
 
+/// Whose call it is, as far as that decides who waits for whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Source(pub u64);
+
 /// A call under way. Its task has it, and whoever waits for the task: when the wait ends first, what is known here
 /// decides between "certainly not applied" and "unknown".
 #[derive(Debug, Clone)]
 pub struct Call {
     deadline: Instant,
+    source: Source,
     progress: Arc<AtomicU8>,
 }
 
@@ -33,7 +38,19 @@ impl Call {
     /// A call that is to be answered by then.
     #[must_use]
     pub fn until(deadline: Instant) -> Self {
-        Self { deadline, progress: Arc::new(AtomicU8::new(OPEN)) }
+        Self { deadline, source: Source::default(), progress: Arc::new(AtomicU8::new(OPEN)) }
+    }
+
+    /// … whose call this is.
+    #[must_use]
+    pub fn of(self, source: Source) -> Self {
+        Self { source, ..self }
+    }
+
+    /// Whose call it is.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.source
     }
 
     /// When it is to be answered.

@@ -7,8 +7,9 @@
 //! Every answer is read after its request arrived: nothing is cached. A set never waits for a lock and never holds
 //! the same session twice; whom it leaves unanswered goes singly. A failing set fails nobody but tells everybody to go
 //! singly, unless the connection was lost after a write was sent.
+//!
+//! Who waits with whom, and who is next where more come than can be answered, is said in `line.rs`.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use super::connection::{Connection, StatementError};
+use super::line::{self, Line};
 use super::pool::Pool;
 use super::{Call, Effect};
 use crate::registry::{Failure, UserId};
@@ -29,11 +31,6 @@ const PLACES: usize = 2;
 const PLACES_MAX: usize = 4;
 /// How many requests one statement carries at most: 64 already reach the database's best rate.
 const SET_MAX: usize = 128;
-/// How many requests wait in line at most.
-const LINE_MAX: usize = 4096;
-/// How many of them that write the same. They need a set each, so more would only wait until they are too late; a
-/// page with a hundred tabs that all refresh at once is still served.
-const LINE_MAX_OF_ONE: usize = 128;
 
 /// How long the line stands still before another place is opened: who waits for a lock, or on a slow connection, must
 /// not hold up the others.
@@ -87,16 +84,16 @@ struct Shared<G: Gathered> {
     /// Switched off, everybody goes singly.
     gathering: bool,
     metrics: LaneMetrics,
-    line: Mutex<Line<G>>,
+    state: Mutex<State<G>>,
 }
 
-struct Line<G: Gathered> {
+struct State<G: Gathered> {
     taken: usize,
     /// How many sets were taken out of the line: whether it moves.
     moves: u64,
     /// Whether somebody watches that it does.
     watched: bool,
-    waiting: VecDeque<Waiting<G>>,
+    line: Line<Waiting<G>>,
 }
 
 struct Waiting<G: Gathered> {
@@ -114,8 +111,8 @@ struct Place<G: Gathered> {
 impl<G: Gathered> Lane<G> {
     pub(super) fn new(kind: G, pool: &Arc<Pool>, gathering: bool, metrics: &Metrics) -> Self {
         let metrics = metrics.lane(G::NAME);
-        let line = Mutex::new(Line { taken: 0, moves: 0, watched: false, waiting: VecDeque::new() });
-        Self { shared: Arc::new(Shared { kind, pool: Arc::clone(pool), gathering, metrics, line }) }
+        let state = Mutex::new(State { taken: 0, moves: 0, watched: false, line: Line::new() });
+        Self { shared: Arc::new(Shared { kind, pool: Arc::clone(pool), gathering, metrics, state }) }
     }
 
     /// Answers a request: in a set, or with its own statement, which is `singly`.
@@ -147,20 +144,18 @@ impl<G: Gathered> Lane<G> {
             return Ok(Turn::Singly(request));
         }
         let taken = {
-            let mut line = self.shared.line();
-            if line.taken < PLACES && line.waiting.is_empty() {
-                line.taken += 1;
+            let mut state = self.shared.state();
+            if state.taken < PLACES && state.line.is_empty() {
+                state.taken += 1;
                 return Ok(Turn::Directly(Place { shared: Arc::clone(&self.shared) }, request));
             }
-            if !line.has_room_for(&request) {
-                return Err(Failure::Overloaded);
-            }
-            if !line.watched {
-                line.watched = true;
-                tokio::spawn(Arc::clone(&self.shared).watch(line.moves));
-            }
             let (turn, taken) = oneshot::channel();
-            line.waiting.push_back(Waiting { request, since: Instant::now(), call: call.clone(), turn });
+            let waiting = Waiting { request, since: Instant::now(), call: call.clone(), turn };
+            state.add(waiting).map_err(|_| Failure::Overloaded)?;
+            if !state.watched {
+                state.watched = true;
+                tokio::spawn(Arc::clone(&self.shared).watch(state.moves));
+            }
             taken
         };
         // No turn at all: it was too late to be sent, or what sent it broke.
@@ -169,46 +164,49 @@ impl<G: Gathered> Lane<G> {
     }
 }
 
-impl<G: Gathered> Line<G> {
-    fn has_room_for(&self, request: &G::Request) -> bool {
-        if self.waiting.len() >= LINE_MAX {
-            return false;
-        }
-        let Some(written) = G::writes(request) else { return true };
-        let same = self.waiting.iter().filter(|waiting| G::writes(&waiting.request) == Some(written));
-        same.take(LINE_MAX_OF_ONE).count() < LINE_MAX_OF_ONE
+impl<G: Gathered> State<G> {
+    /// Puts a request into the line, if there is room.
+    fn add(&mut self, waiting: Waiting<G>) -> Result<(), Waiting<G>> {
+        let written =
+            G::writes(&waiting.request).map(|(user_id, name)| self.line.hash(user_id.as_str(), name));
+        self.line.push(waiting.call.source(), written, waiting)
     }
 
     /// Takes the next set out of the line, in order. Who has left or is too late is let go, unsent.
     fn next_set(&mut self) -> Vec<Waiting<G>> {
         let now = Instant::now();
-        let mut set: Vec<Waiting<G>> = Vec::with_capacity(self.waiting.len().min(SET_MAX));
-        let mut later = VecDeque::new();
+        let mut set: Vec<line::Waiting<Waiting<G>>> = Vec::with_capacity(self.line.len().min(SET_MAX));
+        let mut later = Vec::new();
         while set.len() < SET_MAX
-            && let Some(next) = self.waiting.pop_front()
+            && let Some(next) = self.line.pop()
         {
-            if next.turn.is_closed() || next.call.deadline() <= now {
+            if !next.who.still_waits(now) {
                 continue;
             }
-            let written = G::writes(&next.request);
-            if written.is_some() && set.iter().any(|other| G::writes(&other.request) == written) {
-                later.push_back(next);
+            if set.iter().any(|other| other.clashes_with(&next)) {
+                later.push(next);
             } else {
                 set.push(next);
             }
         }
-        while let Some(next) = later.pop_back() {
-            self.waiting.push_front(next);
+        while let Some(next) = later.pop() {
+            self.line.put_back(next);
         }
         self.moves += 1;
-        set
+        set.into_iter().map(|waiting| waiting.who).collect()
+    }
+}
+
+impl<G: Gathered> Waiting<G> {
+    fn still_waits(&self, now: Instant) -> bool {
+        !self.turn.is_closed() && self.call.deadline() > now
     }
 }
 
 impl<G: Gathered> Shared<G> {
-    fn line(&self) -> MutexGuard<'_, Line<G>> {
-        // Nothing that runs under the lock leaves a line half changed.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State<G>> {
+        // Nothing that runs under the lock leaves it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Started by the first who waits, and there as long as somebody does: opens another place if the line doesn't move.
@@ -218,17 +216,20 @@ impl<G: Gathered> Shared<G> {
     async fn watch(self: Arc<Self>, mut seen: u64) {
         loop {
             sleep(PATIENCE).await;
-            let mut line = self.line();
-            if line.waiting.is_empty() {
-                line.watched = false;
+            let mut state = self.state();
+            // Where the newest go first nobody else comes to see that the oldest have left.
+            let now = Instant::now();
+            state.line.retain(|waiting| waiting.still_waits(now));
+            if state.line.is_empty() {
+                state.watched = false;
                 return;
             }
-            if line.moves == seen && line.taken < PLACES_MAX {
-                line.taken += 1;
-                let set = line.next_set();
+            if state.moves == seen && state.taken < PLACES_MAX {
+                state.taken += 1;
+                let set = state.next_set();
                 tokio::spawn(Place { shared: Arc::clone(&self) }.serve(set));
             }
-            seen = line.moves;
+            seen = state.moves;
         }
     }
 
@@ -282,19 +283,19 @@ impl<G: Gathered> Place<G> {
     async fn serve(self, mut set: Vec<Waiting<G>>) {
         while !set.is_empty() {
             self.shared.answer(set).await;
-            set = self.shared.line().next_set();
+            set = self.shared.state().next_set();
         }
     }
 }
 
 impl<G: Gathered> Drop for Place<G> {
     fn drop(&mut self) {
-        let mut line = self.shared.line();
-        let set = line.next_set();
+        let mut state = self.shared.state();
+        let set = state.next_set();
         if set.is_empty() {
-            line.taken -= 1;
+            state.taken -= 1;
         } else {
-            drop(line);
+            drop(state);
             tokio::spawn(Self { shared: Arc::clone(&self.shared) }.serve(set));
         }
     }

@@ -13,6 +13,7 @@ mod generic_token_sets;
 mod generic_tokens;
 mod imports;
 mod issues;
+mod line;
 mod migrate;
 mod pool;
 mod pool_status;
@@ -37,7 +38,7 @@ use crate::registry::{Failure, Limits};
 use crate::telemetry::{Metrics, UpkeepMetrics};
 
 use auth_token_sets::AuthTokenLanes;
-pub use call::Call;
+pub use call::{Call, Source};
 use connection::{Connection, StatementError};
 pub use error::StoreError;
 use generic_token_sets::GenericTokenLanes;
