@@ -17,6 +17,7 @@ mod configuration;
 mod crowd;
 mod database_tls;
 mod deadlines;
+mod distribution;
 mod documents;
 #[cfg(feature = "embedded")]
 mod embedded;

@@ -66,7 +66,7 @@ async fn fill(sql: &Client) {
 }
 
 /// The plan by which a statement is carried out with these values, and what came of it if `how` says so.
-async fn plan(sql: &Client, statement: &Statement, how: &str, values: &[String]) -> Value {
+pub async fn plan(sql: &Client, statement: &Statement, how: &str, values: &[String]) -> Value {
     let prepare = format!("deallocate all; prepare statement as {}", statement.sql());
     sql.batch_execute(&prepare).await.unwrap_or_else(|error| panic!("{}: {error:?}", statement.name));
     let values = if values.is_empty() { String::new() } else { format!("({})", values.join(", ")) };
@@ -82,7 +82,7 @@ async fn plan(sql: &Client, statement: &Statement, how: &str, values: &[String])
 }
 
 /// A value for each parameter of a statement: the known ones, then nulls.
-async fn values(sql: &Client, statement: &Statement, known: &[String]) -> Vec<String> {
+pub async fn values(sql: &Client, statement: &Statement, known: &[String]) -> Vec<String> {
     let parameters = sql.prepare(statement.sql()).await.expect("a statement").params().len();
     let mut values = known.to_vec();
     values.resize(parameters.max(known.len()), "null".to_owned());
