@@ -1,5 +1,6 @@
 //! What a run has: a database, servers on it, and ways to reach them.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,10 +9,10 @@ use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::contract::caller::Caller;
-use crate::contract::words::Names;
+use crate::contract::words::{Call, Names};
+use crate::database::Database;
 use crate::judge::{History, JUDGES, read_again};
 use crate::options::{Gathering, Plan};
-use crate::postgres::Cluster;
 use crate::proxy::Proxy;
 use crate::replica::Replica;
 use crate::tally::Tally;
@@ -26,55 +27,46 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub struct Arena {
     pub plan: Plan,
     pub tally: Tally,
-    pub cluster: Cluster,
+    pub database: Database,
     pub replicas: Vec<Replica>,
-    /// Between the last server and the database, if there are two servers or more.
-    pub proxy: Option<Proxy>,
+    /// Between some callers and the first server.
+    pub front: Proxy,
+    /// From when until when a primary that was replaced may still have been read.
+    unfenced: Mutex<(u64, u64)>,
     /// When each server last answered, by the tally's clock.
     pub last_answer: Vec<AtomicU64>,
     channels: Vec<Vec<Channel>>,
     /// Histories that wait for a kill, to be read back after it.
     parked: Mutex<Vec<History>>,
     judges: mpsc::Sender<Option<History>>,
+    /// Users whose history was checked.
+    checked: mpsc::UnboundedSender<String>,
     stop: AtomicBool,
     until: Instant,
     /// Kept for as long as the servers write to them.
     _logs: tempfile::TempDir,
 }
 
+/// Histories that are over, until there is `None` for each judge.
+pub type Histories = mpsc::Receiver<Option<History>>;
+/// Users whose history was checked.
+pub type Checked = mpsc::UnboundedReceiver<String>;
+
 /// How many histories wait for a kill at most.
 const PARKED_MAX: usize = 400;
 
 impl Arena {
     /// Starts everything, and waits until all servers answer.
-    pub async fn open(plan: Plan) -> (Self, mpsc::Receiver<Option<History>>) {
+    pub async fn open(plan: Plan) -> (Self, Histories, Checked) {
         let logs = tempfile::tempdir().expect("a directory for logs");
-        let cluster = tokio::task::spawn_blocking({
-            let lazy = plan.bug == Some("held-in-memory");
-            move || {
-                // What that bug doesn't wait for is then long in coming.
-                let lazily: &[_] = &[("wal_writer_delay", "10s"), ("wal_writer_flush_after", "1GB")];
-                let settings = [("max_connections", "200")];
-                if lazy {
-                    Cluster::start(&[&settings[..], lazily].concat())
-                } else {
-                    Cluster::start(&settings)
-                }
-            }
-        })
-        .await
-        .expect("PostgreSQL starts");
-        let url = cluster.url("postgres");
-        let proxy = (plan.replicas > 1).then(|| Proxy::start(cluster.address()));
-        let replicas: Vec<_> = (0..plan.replicas)
+        let servers = usize::from(plan.replicas);
+        let lazy = plan.bug == Some("held-in-memory");
+        let with_pgbouncer = servers > 2 && !plan.faults.is_empty();
+        let database = tokio::task::spawn_blocking(move || Database::start(lazy, with_pgbouncer));
+        let database = database.await.expect("PostgreSQL starts");
+        let replicas: Vec<_> = (0..servers)
             .map(|n| {
-                let is_last = n + 1 == plan.replicas;
-                let url = match &proxy {
-                    Some(proxy) if is_last => {
-                        url.replace(&cluster.address().to_string(), &proxy.address().to_string())
-                    }
-                    _ => url.clone(),
-                };
+                let url = database.url(database.way(n, servers));
                 let gathering = match plan.gathering {
                     Gathering::On => true,
                     Gathering::Off => false,
@@ -83,26 +75,33 @@ impl Arena {
                 Replica::start(&url, &logs.path().join(format!("server-{n}.log")), gathering, plan.bug)
             })
             .collect();
-        let channels = replicas.iter().map(|replica| (0..CHANNELS).map(|_| channel(replica)).collect());
-        let channels = channels.collect();
+        let front = Proxy::of_bytes(replicas[0].address);
+        let mut channels: Vec<Vec<_>> = replicas
+            .iter()
+            .map(|replica| (0..CHANNELS).map(|_| channel(replica.address)).collect())
+            .collect();
+        channels[0][0] = channel(front.address());
         let last_answer = replicas.iter().map(|_| AtomicU64::new(0)).collect();
         let (judges, histories) = mpsc::channel(256);
+        let (checked, deletions) = mpsc::unbounded_channel();
         let until = Instant::now() + plan.time;
         let arena = Self {
             plan,
             tally: Tally::new(),
-            cluster,
+            database,
             replicas,
-            proxy,
+            front,
+            unfenced: Mutex::new((u64::MAX, 0)),
             last_answer,
             channels,
             parked: Mutex::default(),
             judges,
+            checked,
             stop: AtomicBool::new(false),
             until,
             _logs: logs,
         };
-        (arena, histories)
+        (arena, histories, deletions)
     }
 
     /// A caller to each server, to speak about one user.
@@ -126,6 +125,22 @@ impl Arena {
     /// Takes note of a server's answer.
     pub fn answered(&self, server: usize, when: u64) {
         self.last_answer[server].fetch_max(when, Relaxed);
+    }
+
+    /// From now on a primary that was replaced may still be read; until it is told that it isn't any more.
+    pub fn is_unfenced(&self) {
+        *self.unfenced.lock().unwrap_or_else(PoisonError::into_inner) = (self.tally.now(), u64::MAX);
+    }
+
+    /// The primary that was replaced is gone.
+    pub fn is_fenced(&self) {
+        self.unfenced.lock().unwrap_or_else(PoisonError::into_inner).1 = self.tally.now();
+    }
+
+    /// Whether an answer between these times may have come from a primary that was replaced.
+    pub fn may_be_stale(&self, began: u64, ended: u64) -> bool {
+        let (from, until) = *self.unfenced.lock().unwrap_or_else(PoisonError::into_inner);
+        ended >= from && began <= until
     }
 
     /// A party is over: its history waits for a kill, or goes to the judges if that takes too long.
@@ -171,6 +186,26 @@ impl Arena {
         let _ = self.judges.send(Some(history)).await;
     }
 
+    /// A user's history was right: nobody will ask about that user again.
+    pub fn is_checked(&self, user_id: String) {
+        let _ = self.checked.send(user_id);
+    }
+
+    /// Deletes users whose history was checked, so that the database stays small however long the run is.
+    pub async fn delete(self: Arc<Self>, mut users: Checked) {
+        let mut deletions = tokio::task::JoinSet::new();
+        for n in 0.. {
+            let Some(user_id) = users.recv().await else { break };
+            while deletions.len() >= 4 {
+                deletions.join_next().await;
+            }
+            let callers = self.callers(&user_id, &Arc::default(), n);
+            let caller = callers.into_iter().nth(n % self.replicas.len()).expect("as many as servers");
+            // One that fails is left: a few more rows.
+            deletions.spawn(async move { caller.call(&Call::DeleteUser).await });
+        }
+    }
+
     /// Ends the servers.
     pub fn close(&self) {
         for replica in &self.replicas {
@@ -179,8 +214,8 @@ impl Arena {
     }
 }
 
-fn channel(replica: &Replica) -> Channel {
-    Endpoint::from_shared(format!("http://{}", replica.address))
+fn channel(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}"))
         .expect("an address")
         .connect_timeout(Duration::from_millis(500))
         .tcp_nodelay(true)

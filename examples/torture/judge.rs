@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Histories};
 use crate::contract::caller::Outcome;
 use crate::contract::check::{Event, Verdict, check};
 use crate::contract::program::Known;
@@ -47,15 +46,13 @@ pub struct Judging {
 }
 
 /// Starts the judges of a run.
-pub fn judges((arena, histories): (Arena, mpsc::Receiver<Option<History>>)) -> (Arc<Arena>, Judging) {
-    let arena = Arc::new(arena);
+pub fn judges(arena: &Arc<Arena>, histories: Histories) -> Judging {
     let histories = Arc::new(Mutex::new(histories));
     let threads = (0..JUDGES).map(|_| {
-        let (arena, histories) = (Arc::clone(&arena), Arc::clone(&histories));
+        let (arena, histories) = (Arc::clone(arena), Arc::clone(&histories));
         thread::spawn(move || judge(&arena, &histories))
     });
-    let judging = Judging { threads: threads.collect() };
-    (arena, judging)
+    Judging { threads: threads.collect() }
 }
 
 impl Judging {
@@ -65,7 +62,7 @@ impl Judging {
     }
 }
 
-fn judge(arena: &Arena, histories: &Mutex<mpsc::Receiver<Option<History>>>) -> Vec<Violation> {
+fn judge(arena: &Arena, histories: &Mutex<Histories>) -> Vec<Violation> {
     let mut violations = Vec::new();
     loop {
         let next = histories.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
@@ -75,6 +72,7 @@ fn judge(arena: &Arena, histories: &Mutex<mpsc::Receiver<Option<History>>>) -> V
                 count(&arena.tally.histories);
                 let answered = history.events.iter().filter(|event| event.answer.is_some()).count();
                 arena.tally.checked.fetch_add(answered as u64, std::sync::atomic::Ordering::Relaxed);
+                arena.is_checked(history.user_id);
             }
             Verdict::Undecided => count(&arena.tally.undecided),
             Verdict::Violation(_) => {

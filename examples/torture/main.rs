@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `options.rs` | the command line |
 //! | `replica.rs` | servers as processes of their own, killed and started again |
+//! | `database.rs` | a primary, in whose place a standby takes over now and then, and the links to it |
 //! | `arena.rs` | what a run has: the database, the replicas, ways to reach them |
 //! | `party.rs` | callers of one user, all at once, and what they were answered |
 //! | `judge.rs` | histories are read back after a kill, then checked |
@@ -18,6 +19,12 @@
 
 #[path = "../../tests/contract/mod.rs"]
 mod contract;
+#[path = "../../tests/support/installed.rs"]
+#[allow(dead_code, reason = "the torture uses a part of what the tests do")]
+mod installed;
+#[path = "../../tests/support/pgbouncer.rs"]
+#[allow(dead_code, reason = "the torture uses a part of what the tests do")]
+mod pgbouncer;
 #[path = "../../tests/support/postgres/mod.rs"]
 #[allow(dead_code, reason = "the torture uses a part of what the tests do")]
 mod postgres;
@@ -26,6 +33,7 @@ mod postgres;
 mod proxy;
 
 mod arena;
+mod database;
 mod faults;
 mod judge;
 mod options;
@@ -74,7 +82,10 @@ fn main() -> ExitCode {
 
 /// One run: until the time is over, or until something is found.
 async fn torture(plan: Plan) -> (Arc<Arena>, Vec<judge::Violation>) {
-    let (arena, judging) = judge::judges(Arena::open(plan).await);
+    let (arena, histories, checked) = Arena::open(plan).await;
+    let arena = Arc::new(arena);
+    let judging = judge::judges(&arena, histories);
+    let deleting = tokio::spawn(Arc::clone(&arena).delete(checked));
     let progress = tokio::spawn(report::progress(Arc::clone(&arena)));
     if arena.plan.quiet {
         progress.abort();
@@ -88,6 +99,7 @@ async fn torture(plan: Plan) -> (Arc<Arena>, Vec<judge::Violation>) {
     arena.judge_the_rest().await;
     let violations = tokio::task::spawn_blocking(move || judging.finish()).await.expect("no panic");
     progress.abort();
+    deleting.abort();
     arena.close();
     (arena, violations)
 }

@@ -81,6 +81,18 @@ pub enum Only {
     FreezeDatabase,
     /// Faults: the link between a server and the database is cut
     CutLink,
+    /// Faults: that link is slow, for a while
+    SlowLink,
+    /// Faults: that link swallows everything, for a while
+    BlackHole,
+    /// Faults: an answer is cut off in its midst, on its way to a server or to a caller
+    CutAnswer,
+    /// Faults: others take all of the database's connections, for a while
+    ExhaustConnections,
+    /// Faults: SIGKILL of the PgBouncer that one of three servers goes through
+    KillPgbouncer,
+    /// Faults: a standby is promoted in the place of a primary that is dead, hangs or lives on
+    Promote,
 }
 
 /// Whether servers gather requests.
@@ -97,7 +109,8 @@ pub struct Plan {
     pub time: Duration,
     pub seed: u64,
     pub themes: Vec<Theme>,
-    pub faults: Vec<Only>,
+    /// With how often each comes.
+    pub faults: Vec<(u32, Only)>,
     pub replicas: u8,
     pub gathering: Gathering,
     pub users: u16,
@@ -112,13 +125,20 @@ pub struct Plan {
 
 const THEMES: [(Only, Theme); 3] =
     [(Only::Sessions, Theme::Sessions), (Only::OneTime, Theme::OneTime), (Only::User, Theme::User)];
-const FAULTS: [Only; 6] = [
-    Only::KillServer,
-    Only::FreezeServer,
-    Only::KillDatabase,
-    Only::StopDatabase,
-    Only::FreezeDatabase,
-    Only::CutLink,
+/// Faults, and how often each comes.
+const FAULTS: [(u32, Only); 12] = [
+    (14, Only::KillServer),
+    (10, Only::KillDatabase),
+    (6, Only::StopDatabase),
+    (3, Only::FreezeServer),
+    (2, Only::FreezeDatabase),
+    (3, Only::CutLink),
+    (2, Only::SlowLink),
+    (1, Only::BlackHole),
+    (4, Only::CutAnswer),
+    (1, Only::ExhaustConnections),
+    (2, Only::KillPgbouncer),
+    (1, Only::Promote),
 ];
 
 impl CommandLine {
@@ -127,9 +147,10 @@ impl CommandLine {
         let mut themes: Vec<_> =
             THEMES.iter().filter(|(name, _)| only.contains(name)).map(|(_, theme)| *theme).collect();
         if themes.is_empty() {
-            themes = Theme::ALL.to_vec();
+            // The hot path twice as often.
+            themes = vec![Theme::Sessions, Theme::Sessions, Theme::OneTime, Theme::User];
         }
-        let mut faults: Vec<_> = FAULTS.into_iter().filter(|fault| only.contains(fault)).collect();
+        let mut faults: Vec<_> = FAULTS.into_iter().filter(|(_, fault)| only.contains(fault)).collect();
         if calm {
             faults.clear();
         } else if faults.is_empty() {

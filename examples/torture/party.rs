@@ -12,13 +12,13 @@ use crate::arena::Arena;
 use crate::contract::caller::{Caller, Outcome};
 use crate::contract::check::{Event, NEVER};
 use crate::contract::program::{Known, Theme};
-use crate::contract::words::{Answer, Call, Names, Session};
+use crate::contract::words::{Answer, Call, Counts, Names, RotationOutcome, Session};
 use crate::judge::{History, look_at_everything};
 use crate::tally::count;
 
 /// How many calls of unknown outcome a history may have before its party ends: each may yet happen at any time, which
 /// is a lot to think of.
-const UNKNOWN_MAX: usize = 12;
+const UNKNOWN_MAX: usize = 6;
 
 /// What the callers of a user have between them.
 struct Party {
@@ -101,7 +101,7 @@ impl Party {
                 break;
             }
             let server = rng.random_range(0..callers.len());
-            if rng.random_ratio(1, 40) {
+            if rng.random_ratio(1, 20) {
                 let sessions = self.known.lock().unwrap_or_else(PoisonError::into_inner).open_sessions();
                 if !sessions.is_empty() {
                     self.ask_about_all(who, server, &callers[server], &sessions).await;
@@ -189,7 +189,12 @@ pub fn record(
     let (answer, ended): (Option<Answer>, _) = match outcome {
         Outcome::Answered(answer) => {
             count(&arena.tally.answered);
-            (Some(answer), ended)
+            if arena.may_be_stale(began, ended) && !is_surely_written(&call, &answer) {
+                count(&arena.tally.maybe_stale);
+                (None, NEVER)
+            } else {
+                (Some(answer), ended)
+            }
         }
         Outcome::NotApplied => {
             count(&arena.tally.not_applied);
@@ -208,4 +213,15 @@ pub fn record(
         }
     };
     (answer.is_some() || !call.is_question()).then_some(Event { who, call, answer, began, ended })
+}
+
+/// Whether an answer tells of a write of its own. A primary that was replaced and doesn't know it can't acknowledge one,
+/// for want of its standby; whatever it can tell from what it reads is not promised to be right (`docs/guarantees.md`).
+fn is_surely_written(call: &Call, answer: &Answer) -> bool {
+    match answer {
+        Answer::Rotated(RotationOutcome::Retried, _) | Answer::User { .. } => false,
+        Answer::Claimed(_) => !matches!(call, Call::Consume { id: Some(_), .. }),
+        Answer::Deleted(counts) => *counts != Counts::default(),
+        answer => !call.changed_nothing(answer),
+    }
 }

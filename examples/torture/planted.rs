@@ -29,7 +29,7 @@ pub async fn find_all(plan: &Plan, named: &[String]) -> ExitCode {
             time: LIMIT,
             themes: vec![theme(*bug)],
             // Only a kill shows what was never written.
-            faults: if *bug == Bug::HeldInMemory { vec![Only::KillDatabase] } else { Vec::new() },
+            faults: if *bug == Bug::HeldInMemory { vec![(1, Only::KillDatabase)] } else { Vec::new() },
             replicas: 2,
             bug: Some(name),
             quiet: true,

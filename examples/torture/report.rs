@@ -19,13 +19,12 @@ pub async fn progress(arena: Arc<Arena>) {
         let checked = get(&tally.checked);
         let violations = get(&tally.violations);
         println!(
-            "{:6.0} s  {:>11} checked, {:>6}/s  {:>5} kills  {:>3} cuts  {:>4} freezes  {:>7} of unknown outcome  {}",
+            "{:6.0} s  {:>11} checked, {:>6}/s  {:>5} kills  {:>3} promotions  {:>7} of unknown outcome  {}",
             seconds(tally.now()),
             grouped(checked),
             grouped((checked - before) / step.as_secs()),
             tally.kills(),
-            get(&tally.cuts),
-            get(&tally.freezes),
+            tally.promotions(),
             grouped(get(&tally.unknown)),
             coloured(violations == 0, &format!("{violations} violations")),
         );
@@ -60,12 +59,47 @@ pub fn table(arena: &Arena) {
             grouped(get(&tally.database_kills)),
             "SIGKILL or immediate stop".to_owned(),
         ),
-        ("links cut, freezes", format!("{}, {}", get(&tally.cuts), get(&tally.freezes)), String::new()),
+        (
+            "standbys promoted",
+            grouped(tally.promotions()),
+            format!(
+                "{} for a dead or hanging primary, {} beside one that lived on",
+                get(&tally.promotions_fenced),
+                get(&tally.promotions_unfenced)
+            ),
+        ),
+        ("freezes of a server or the database", grouped(get(&tally.freezes)), String::new()),
+        (
+            "links cut",
+            grouped(get(&tally.cuts)),
+            format!(
+                "{} answers cut off, {} links slow or swallowing",
+                get(&tally.cut_answers),
+                get(&tally.bad_links)
+            ),
+        ),
+        ("SIGKILLs of PgBouncer", get(&tally.pgbouncer_kills).to_string(), String::new()),
+        ("times that others took all connections", get(&tally.exhaustions).to_string(), String::new()),
+        (
+            "answers of a primary that was replaced",
+            grouped(get(&tally.maybe_stale)),
+            "may be old, taken as unknown".to_owned(),
+        ),
         ("acknowledged writes read back after a kill", grouped(get(&tally.read_back)), ok(violations == 0)),
         (
             "longest from the database's return to every server's answer",
             format!("{:.3} s", seconds(get(&tally.recovery_after_database))),
             String::new(),
+        ),
+        (
+            "longest from a promotion to every server's answer",
+            format!("{:.3} s", seconds(get(&tally.recovery_after_promotion))),
+            String::new(),
+        ),
+        (
+            "longest from a bad link's end to every server's answer",
+            format!("{:.3} s", seconds(get(&tally.recovery_after_link))),
+            "and of a lack of connections".to_owned(),
         ),
         (
             "longest from a server's start to its first answer",

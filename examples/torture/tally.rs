@@ -27,8 +27,25 @@ pub struct Tally {
     pub database_kills: AtomicU64,
     pub freezes: AtomicU64,
     pub cuts: AtomicU64,
+    /// Links that were slow or swallowed everything for a while.
+    pub bad_links: AtomicU64,
+    /// Answers cut off in their midst, on their way to a server or a caller.
+    pub cut_answers: AtomicU64,
+    /// Times that others had taken all of the database's connections.
+    pub exhaustions: AtomicU64,
+    pub pgbouncer_kills: AtomicU64,
+    /// Standbys promoted in the place of a primary that was dead or hung.
+    pub promotions_fenced: AtomicU64,
+    /// Standbys promoted beside a primary that lived on.
+    pub promotions_unfenced: AtomicU64,
+    /// Answers that a primary may have given that was replaced, and that are no acknowledged writes: not checked.
+    pub maybe_stale: AtomicU64,
     /// Longest time from the database's return to the first answer of every server, in nanoseconds.
     pub recovery_after_database: AtomicU64,
+    /// Longest time from a promotion to the first answer of every server, in nanoseconds.
+    pub recovery_after_promotion: AtomicU64,
+    /// Longest time from the end of a bad link, or of a lack of connections, to the first answer of every server.
+    pub recovery_after_link: AtomicU64,
     /// Longest time from a server's start to its first answer, in nanoseconds.
     pub recovery_after_server: AtomicU64,
     /// Servers that never answered again.
@@ -53,7 +70,16 @@ impl Tally {
             database_kills: zero(),
             freezes: zero(),
             cuts: zero(),
+            bad_links: zero(),
+            cut_answers: zero(),
+            exhaustions: zero(),
+            pgbouncer_kills: zero(),
+            promotions_fenced: zero(),
+            promotions_unfenced: zero(),
+            maybe_stale: zero(),
             recovery_after_database: zero(),
+            recovery_after_promotion: zero(),
+            recovery_after_link: zero(),
             recovery_after_server: zero(),
             lost_servers: zero(),
         }
@@ -69,6 +95,11 @@ impl Tally {
         get(&self.violations) == 0 && get(&self.lost_servers) == 0
     }
 
+    pub fn promotions(&self) -> u64 {
+        get(&self.promotions_fenced) + get(&self.promotions_unfenced)
+    }
+
+    /// Of servers and database.
     pub fn kills(&self) -> u64 {
         get(&self.server_kills) + get(&self.database_kills)
     }

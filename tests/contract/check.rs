@@ -56,8 +56,8 @@ pub enum Verdict {
     Undecided,
 }
 
-/// How many steps a check takes at most before it gives up: a second or so.
-const STEPS_MAX: usize = 400_000;
+/// How many steps a check takes at most before it gives up: half a second or so.
+const STEPS_MAX: usize = 200_000;
 /// How many calls are under way at most, those of unknown outcome included.
 const SLOTS: usize = u128::BITS as usize;
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::installed::say;
-use super::postgres::{Cluster, free_listener};
+use super::postgres::{Account, Cluster, free_listener};
 
 /// What PgBouncer doesn't hand on from the registry's own start-up options.
 const ROLE: &[&str] = &[
@@ -31,17 +31,22 @@ const ROLE: &[&str] = &[
 ];
 
 /// A running PgBouncer. Ended when it is dropped.
-pub struct PgBouncer<'a> {
-    cluster: &'a Cluster,
+pub struct PgBouncer {
+    account: Option<Account>,
     address: SocketAddr,
     program: PathBuf,
     folder: TempDir,
     process: Mutex<Child>,
 }
 
-impl<'a> PgBouncer<'a> {
+impl PgBouncer {
     /// None where there is no PgBouncer and none can be made.
-    pub fn before(cluster: &'a Cluster) -> Option<Self> {
+    pub fn before(cluster: &Cluster) -> Option<Self> {
+        Self::before_address(cluster, cluster.address())
+    }
+
+    /// As [`PgBouncer::before`], for a cluster that it reaches at another address.
+    pub fn before_address(cluster: &Cluster, target: SocketAddr) -> Option<Self> {
         let program = program()?;
         cluster.execute(ROLE);
         let address = free_listener().expect("a free port").1;
@@ -65,14 +70,15 @@ impl<'a> PgBouncer<'a> {
              server_login_retry = 1\n\
              default_pool_size = 10\n\
              max_client_conn = 1000\n",
-            cluster.address().ip(),
-            cluster.address().port(),
+            target.ip(),
+            target.port(),
             address.ip(),
             address.port(),
         );
         fs::write(folder.path().join("pgbouncer.ini"), settings).expect("its settings");
-        let process = Mutex::new(launch(cluster, &program, &folder, address));
-        Some(Self { cluster, address, program, folder, process })
+        let account = cluster.account();
+        let process = Mutex::new(launch(account, &program, &folder, address));
+        Some(Self { account, address, program, folder, process })
     }
 
     /// Where it listens.
@@ -84,11 +90,11 @@ impl<'a> PgBouncer<'a> {
     pub fn kill_and_restart(&self) {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         process.kill().and_then(|()| process.wait()).expect("it can be killed");
-        *process = launch(self.cluster, &self.program, &self.folder, self.address);
+        *process = launch(self.account, &self.program, &self.folder, self.address);
     }
 }
 
-impl Drop for PgBouncer<'_> {
+impl Drop for PgBouncer {
     fn drop(&mut self) {
         let process = self.process.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = process.kill().and_then(|()| process.wait());
@@ -97,7 +103,7 @@ impl Drop for PgBouncer<'_> {
 
 /// The address that the registries of this process are to use for the shared cluster, if it is another one.
 pub fn before_the_shared_cluster() -> Option<SocketAddr> {
-    static SHARED: OnceLock<Option<PgBouncer<'static>>> = OnceLock::new();
+    static SHARED: OnceLock<Option<PgBouncer>> = OnceLock::new();
     if env::var("TOKEN_REGISTRY_TEST_PGBOUNCER").as_deref() != Ok("true") {
         return None;
     }
@@ -105,13 +111,15 @@ pub fn before_the_shared_cluster() -> Option<SocketAddr> {
     Some(pgbouncer.as_ref().expect("TOKEN_REGISTRY_TEST_PGBOUNCER=true needs a PgBouncer").address())
 }
 
-fn launch(cluster: &Cluster, program: &Path, folder: &TempDir, address: SocketAddr) -> Child {
+fn launch(account: Option<Account>, program: &Path, folder: &TempDir, address: SocketAddr) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.path().join("log"));
     let mut command = Command::new(program);
     command.arg(folder.path().join("pgbouncer.ini")).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(log.expect("its log"));
     // It refuses to run as root.
-    cluster.lend_account(&mut command);
+    if let Some(account) = account {
+        account.lend(&mut command);
+    }
     let mut process = command.spawn().expect("PgBouncer runs");
     let deadline = Instant::now() + Duration::from_secs(30);
     while TcpStream::connect(address).is_err() {

@@ -37,8 +37,9 @@ enum Order {
 }
 
 /// What all connections look at.
-#[derive(Default)]
 struct State {
+    /// Where new connections are forwarded to.
+    target: Mutex<SocketAddr>,
     trap: Mutex<Option<Trap>>,
     sprung: AtomicUsize,
     /// How many bytes of answers are forwarded before their connection is cut.
@@ -103,7 +104,13 @@ impl Proxy {
             let _entered = runtime.enter();
             TcpListener::from_std(listener).expect("the runtime takes a listener")
         };
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            target: Mutex::new(target),
+            trap: Mutex::default(),
+            sprung: AtomicUsize::default(),
+            allowance: Mutex::default(),
+            delay: AtomicU64::default(),
+        });
         let black_hole = watch::Sender::new(false);
         let (orders, ordered) = mpsc::unbounded_channel();
         let link = Link {
@@ -114,7 +121,7 @@ impl Proxy {
             trapped: AtomicUsize::new(0),
             offers: AtomicUsize::new(0),
         };
-        let work = run(listener, address, target, link, ordered);
+        let work = run(listener, address, link, ordered);
         let thread = thread::Builder::new()
             .name("proxy".to_owned())
             .spawn(move || Runtime::block_on(&runtime, work))
@@ -125,6 +132,11 @@ impl Proxy {
     /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Forwards new connections to another target: an address that moves. Those that are there stay.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.state.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Resets all connections, and refuses new ones until [`Proxy::heal`].
@@ -220,7 +232,6 @@ impl Drop for Proxy {
 async fn run(
     listener: TcpListener,
     address: SocketAddr,
-    target: SocketAddr,
     model: Link,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
@@ -253,7 +264,7 @@ async fn run(
             client = accept(listener.as_ref()) => {
                 // One that gave up before it was accepted is none.
                 if let Ok(client) = client {
-                    links.spawn(serve(model.another(), client, target, cut.subscribe()));
+                    links.spawn(serve(model.another(), client, cut.subscribe()));
                 }
             }
         }
@@ -269,7 +280,8 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 
 /// Forwards a connection until its end, which is a reset for both sides unless
 /// they have closed it themselves.
-async fn serve(link: Link, mut client: TcpStream, target: SocketAddr, mut cut: watch::Receiver<()>) {
+async fn serve(link: Link, mut client: TcpStream, mut cut: watch::Receiver<()>) {
+    let target = *link.state.target.lock().unwrap_or_else(PoisonError::into_inner);
     let mut server = tokio::select! {
         biased;
         _ = cut.changed() => return reset(&client),

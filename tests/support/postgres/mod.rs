@@ -30,8 +30,8 @@ use tokio_postgres::Config;
 
 use administrator::{Administrator, connect, on_own_runtime};
 use binaries::binaries;
-pub use place::free_listener;
-use place::{Account, account, make_directory, make_directory_in, port_was_taken};
+pub use place::{Account, free_listener};
+use place::{account, make_directory, make_directory_in, port_was_taken};
 use server::Server;
 use watchdog::Watchdog;
 
@@ -79,8 +79,8 @@ enum Origin<'a> {
     New,
     /// In a directory below this one.
     NewIn(&'a Path),
-    /// Copied from a running primary, to follow it.
-    Copy(&'a Cluster),
+    /// Copied from a running primary, to follow it; on this port, if one is named.
+    Copy(&'a Cluster, Option<u16>),
 }
 
 /// A database of one test, dropped in the background when its test is done.
@@ -136,7 +136,10 @@ impl Cluster {
     fn prepare(origin: &Origin<'_>, settings: &[(&str, &str)]) -> Result<Self, String> {
         let binaries = binaries()?;
         let account = account()?;
-        let port = free_listener()?.1.port();
+        let port = match origin {
+            Origin::Copy(_, Some(port)) => *port,
+            _ => free_listener()?.1.port(),
+        };
         let directory = match origin {
             Origin::NewIn(parent) => make_directory_in(parent)?,
             _ => make_directory()?,
@@ -161,12 +164,9 @@ impl Cluster {
         &self.directory
     }
 
-    /// Has a program run under the servers' account, for one that refuses to
-    /// run as root as well.
-    pub fn lend_account(&self, command: &mut Command) {
-        if let Some(account) = self.account {
-            command.uid(account.user).gid(account.group);
-        }
+    /// What the server runs under, if not as the tests do.
+    pub fn account(&self) -> Option<Account> {
+        self.account
     }
 
     /// The path of one of PostgreSQL's own programs.
@@ -328,7 +328,9 @@ impl Cluster {
             }
         }
         command.env("LC_ALL", "C");
-        self.lend_account(&mut command);
+        if let Some(account) = self.account {
+            account.lend(&mut command);
+        }
         Ok(command)
     }
 
@@ -355,7 +357,7 @@ impl Cluster {
                     .arg(&data);
                 self.run(initdb)?;
             }
-            Origin::Copy(primary) => self.run(self.copying(primary, &data)?)?,
+            Origin::Copy(primary, _) => self.run(self.copying(primary, &data)?)?,
         }
 
         // In the file rather than on the command line, where ALTER SYSTEM

@@ -6,8 +6,9 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::unistd::{Uid, User};
@@ -17,9 +18,16 @@ use super::SUPERUSER;
 /// The account that the server runs under when the tests run as root, which
 /// PostgreSQL refuses to do.
 #[derive(Clone, Copy)]
-pub(super) struct Account {
+pub struct Account {
     pub(super) user: u32,
     pub(super) group: u32,
+}
+
+impl Account {
+    /// Has a program run under it, for one that refuses to run as root as well.
+    pub fn lend(self, command: &mut Command) {
+        command.uid(self.user).gid(self.group);
+    }
 }
 
 /// Whether a server's log says that its port was another's.

@@ -8,7 +8,12 @@ use super::{Cluster, Origin, SUPERUSER, on_own_runtime};
 impl Cluster {
     /// A standby of this cluster, with its databases, on a port of its own.
     pub fn start_standby(&self) -> Self {
-        Self::try_start(&Origin::Copy(self), &[]).unwrap_or_else(|reason| panic!("{reason}"))
+        Self::try_start(&Origin::Copy(self, None), &[]).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// As [`Cluster::start_standby`], on a port that another one had before.
+    pub fn start_standby_at(&self, port: u16) -> Self {
+        Self::try_start(&Origin::Copy(self, Some(port)), &[]).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
     /// The URL of a database that is on several clusters, a primary and its
