@@ -4,9 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use token_registry::import::Options;
 use token_registry::store;
 use tokio::task::block_in_place;
 
+use crate::import::django::{Django, SAMPLE, import};
 use crate::support::postgres::{Cluster, Database};
 use crate::support::{Registry, config_for};
 
@@ -89,6 +91,32 @@ async fn a_server_that_is_not_the_one_meant_is_not_talked_to() {
     let unknown = refusal(&another).await;
     assert!(unknown.contains("invalid peer certificate"), "{unknown}");
     store::migrate(&config_for(&encrypted(&cluster, &database, &authority))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_reads_over_an_encrypted_link_to_the_server_that_is_meant() {
+    let (authority, another) = (Authority::new(), Authority::new());
+    let cluster = Cluster::start(&[]);
+    block_in_place(|| authority.certify(&cluster, "127.0.0.1"));
+    let database = block_in_place(|| cluster.create_database());
+    let sql = crate::support::connect(&database.url).await;
+    let django = Django { database, sql };
+    django.run(SAMPLE).await;
+    // Nobody gets in without: the import can't be reading over a plain link.
+    let hba: String = django.sql.query_one("show hba_file", &[]).await.unwrap().get(0);
+    let rules = fs::read_to_string(&hba).unwrap();
+    fs::write(&hba, rules.replace("host ", "hostssl ")).unwrap();
+    cluster.execute(&["select pg_reload_conf()"]);
+    let registry = Registry::start().await;
+    let imported =
+        async |from: String| import(&registry, &Options { from: from.into(), ..django.options() }).await;
+    let stranger = imported(encrypted(&cluster, &django.database, &another)).await.unwrap_err().to_string();
+    assert!(stranger.contains("invalid peer certificate"), "{stranger}");
+    let nowhere = format!("{}?sslmode=verify-full&sslrootcert=/nowhere/ca.pem", django.database.url);
+    let nowhere = imported(nowhere).await.unwrap_err().to_string();
+    assert!(nowhere.contains("--from") && nowhere.contains("/nowhere/ca.pem"), "{nowhere}");
+    let report = imported(encrypted(&cluster, &django.database, &authority)).await.unwrap();
+    assert_eq!((report.users.new, report.sessions.new), (12, 30));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Moving a Django system over: what `import django` brings, what it leaves alone, and what it says of the rest.
 
 mod broken;
-mod django;
+pub mod django;
 mod following;
 mod keys;
 mod living;

@@ -33,14 +33,6 @@ pub enum Roots {
     File(String),
 }
 
-/// Whether a text is a connection string that the registry can use.
-///
-/// # Errors
-/// What is wrong with it, without a piece of it.
-pub fn check(url: &SecretString) -> Result<(), String> {
-    parse(url).map(|_| ())
-}
-
 /// Reads a connection string; what is wrong with it is said without a piece of it.
 pub(crate) fn parse(url: &SecretString) -> Result<DatabaseUrl, String> {
     // The driver knows neither of these two.

@@ -38,8 +38,8 @@ use figment::{Figment, Profile, Provider as _};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::database_url::DatabaseUrl;
-pub use self::database_url::{Roots, check as check_database_url, hiding_password};
+pub(crate) use self::database_url::{DatabaseUrl, parse as parse_database_url};
+pub use self::database_url::{Roots, hiding_password};
 pub use self::error::{ConfigError, Problem};
 pub use self::flags::Flags;
 pub use self::policy::{GenericTokenPolicy, PurposePolicy};

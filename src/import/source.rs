@@ -3,14 +3,16 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::TryStreamExt as _;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Row, RowStream};
+use tokio_postgres::{Client, NoTls, Row, RowStream, Socket};
 
 use super::error::ImportError;
 use super::shape::{Shape, Table};
 use crate::client_info::{ClientInfo, parse_address};
-use crate::store::{Known, KnownRow};
+use crate::config::parse_database_url;
+use crate::store::{Known, KnownRow, tls_connector};
 
 /// A connection to the Django database that can only read.
 pub struct Source {
@@ -49,12 +51,11 @@ impl Source {
     /// # Errors
     /// The database can't be reached, or isn't one that can be imported.
     pub async fn open(url: &SecretString, names: &super::Names) -> Result<Self, ImportError> {
-        crate::config::check_database_url(url)
-            .map_err(|wrong| ImportError::Settings(format!("--from: {wrong}")))?;
-        let mut settings: tokio_postgres::Config = url
-            .expose_secret()
-            .parse()
-            .map_err(|_| ImportError::Settings("--from: not a connection string".to_owned()))?;
+        let url =
+            parse_database_url(url).map_err(|wrong| ImportError::Settings(format!("--from: {wrong}")))?;
+        let encryption = url.encryption.as_ref().map(tls_connector).transpose();
+        let encryption = encryption.map_err(|wrong| ImportError::Settings(format!("--from: {wrong}")))?;
+        let mut settings = url.settings;
         settings.application_name("token-registry import");
         if settings.get_connect_timeout().is_none() {
             settings.connect_timeout(CONNECT);
@@ -64,12 +65,10 @@ impl Source {
         // Nothing is ever written there.
         let own = settings.get_options().unwrap_or_default();
         settings.options(format!("-c default_transaction_read_only=on {own}").trim());
-        let connecting = tokio::time::timeout(CONNECT, settings.connect(NoTls));
-        let (client, connection) = connecting
-            .await
-            .map_err(|_| ImportError::Source("no answer in time".to_owned()))?
-            .map_err(|error| ImportError::source(&error))?;
-        tokio::spawn(connection);
+        let client = match encryption {
+            Some(encryption) => connect(&settings, encryption).await?,
+            None => connect(&settings, NoTls).await?,
+        };
         let shape = Shape::read(&client, names).await?;
         Ok(Self { client, shape })
     }
@@ -257,6 +256,19 @@ impl Source {
         }
         Ok(missing)
     }
+}
+
+async fn connect<T>(settings: &tokio_postgres::Config, encryption: T) -> Result<Client, ImportError>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = tokio::time::timeout(CONNECT, settings.connect(encryption))
+        .await
+        .map_err(|_| ImportError::Source("no answer in time".to_owned()))?
+        .map_err(|error| ImportError::source(&error))?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// The columns of the client, in the order that [`common`] reads.

@@ -50,6 +50,7 @@ use session_sets::SessionLanes;
 pub use sessions::{ListedSessions, SessionQuery};
 pub use startup::migrate;
 pub use statements::{ALL as STATEMENTS, Statement};
+pub(crate) use tls::connector as tls_connector;
 pub use users::CredentialChange;
 use uses::Uses;
 

@@ -11,7 +11,7 @@ use super::error::StoreError;
 use crate::config::Roots;
 
 /// Encrypts, and believes only a server whose certificate has its name and comes from these authorities.
-pub(super) fn connector(roots: &Roots) -> Result<MakeRustlsConnect, StoreError> {
+pub(crate) fn connector(roots: &Roots) -> Result<MakeRustlsConnect, StoreError> {
     let roots = match roots {
         Roots::System => of_the_system(),
         Roots::File(path) => of_file(path),
