@@ -1,16 +1,14 @@
 //! `generic`: a user's one-time tokens.
 
-use clap::{ArgGroup, Subcommand, value_parser};
+use clap::{ArgGroup, Subcommand};
 use serde::Serialize;
 
 use super::client::{Client, Connection};
 use super::confirm::Confirm;
 use super::failure::Failure;
 use super::output::{Output, Revoked, Show, cell, columns, state, time, timestamp, word};
+use super::pages::{Limit, MORE};
 use crate::proto;
-
-/// Most tokens of one answer.
-const PAGE: u32 = 500;
 
 #[derive(clap::Args)]
 pub(super) struct Generic {
@@ -28,9 +26,8 @@ enum Command {
         /// Only of this purpose
         #[arg(long)]
         purpose: Option<String>,
-        /// At most so many
-        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
-        limit: u32,
+        #[command(flatten)]
+        limit: Limit,
         #[command(flatten)]
         connection: Connection,
         #[command(flatten)]
@@ -79,24 +76,16 @@ async fn list(
     client: &Client,
     user_id: String,
     purpose: Option<String>,
-    limit: u32,
+    limit: Limit,
 ) -> Result<Tokens, Failure> {
-    let mut request =
-        proto::ListGenericTokensRequest { user_id, purpose, ..proto::ListGenericTokensRequest::default() };
-    let mut tokens = Vec::new();
-    let mut left = limit;
-    loop {
-        request.page_size = left.min(PAGE).cast_signed();
-        let page =
-            client.generic_tokens().list_generic_tokens(client.request(request.clone())).await?.into_inner();
-        tokens.extend(page.tokens.into_iter().map(Token::from));
-        left -= left.min(PAGE);
-        request.page_token = page.next_page_token;
-        let more = !request.page_token.is_empty();
-        if !more || left == 0 {
-            return Ok(Tokens { generic_tokens: tokens, more });
-        }
-    }
+    let ask = async |page_size, page_token| {
+        let (user_id, purpose) = (user_id.clone(), purpose.clone());
+        let request = proto::ListGenericTokensRequest { user_id, purpose, page_size, page_token };
+        let page = client.generic_tokens().list_generic_tokens(client.request(request)).await?.into_inner();
+        Ok((page.tokens, page.next_page_token))
+    };
+    let (tokens, more) = limit.pages(ask).await?;
+    Ok(Tokens { generic_tokens: tokens.into_iter().map(Token::from).collect(), more })
 }
 
 #[derive(Serialize)]
@@ -127,7 +116,7 @@ impl Show for Tokens {
         });
         let mut text = columns(&heading, rows);
         if self.more {
-            text.push_str("There are more: raise --limit.\n");
+            text.push_str(MORE);
         }
         text
     }

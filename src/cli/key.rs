@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use clap::{Subcommand, value_parser};
+use clap::Subcommand;
 use serde::Serialize;
 
 use super::client::{Client, Connection};
 use super::confirm::Confirm;
 use super::failure::Failure;
 use super::output::{Output, Show, cell, columns, pairs, state, time, timestamp, word};
+use super::pages::{Limit, MORE};
 use crate::proto;
-
-/// Most keys of one answer.
-const PAGE: u32 = 500;
 
 #[derive(clap::Args)]
 pub(super) struct Key {
@@ -48,9 +46,8 @@ enum Command {
         /// Whose keys
         #[arg(value_name = "USER")]
         user_id: String,
-        /// At most so many
-        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
-        limit: u32,
+        #[command(flatten)]
+        limit: Limit,
         #[command(flatten)]
         connection: Connection,
         #[command(flatten)]
@@ -106,21 +103,14 @@ pub(super) async fn run(key: Key) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn list(client: &Client, user_id: String, limit: u32) -> Result<Known, Failure> {
-    let mut request = proto::ListAuthTokensRequest { user_id, ..proto::ListAuthTokensRequest::default() };
-    let mut auth_tokens = Vec::new();
-    let mut left = limit;
-    loop {
-        request.page_size = left.min(PAGE).cast_signed();
-        let page = client.auth_tokens().list_auth_tokens(client.request(request.clone())).await?.into_inner();
-        auth_tokens.extend(page.auth_tokens.into_iter().map(AuthToken::from));
-        left -= left.min(PAGE);
-        request.page_token = page.next_page_token;
-        let more = !request.page_token.is_empty();
-        if !more || left == 0 {
-            return Ok(Known { auth_tokens, more });
-        }
-    }
+async fn list(client: &Client, user_id: String, limit: Limit) -> Result<Known, Failure> {
+    let ask = async |page_size, page_token| {
+        let request = proto::ListAuthTokensRequest { user_id: user_id.clone(), page_size, page_token };
+        let page = client.auth_tokens().list_auth_tokens(client.request(request)).await?.into_inner();
+        Ok((page.auth_tokens, page.next_page_token))
+    };
+    let (tokens, more) = limit.pages(ask).await?;
+    Ok(Known { auth_tokens: tokens.into_iter().map(AuthToken::from).collect(), more })
 }
 
 /// What is known of a key, by the names of the API's message.
@@ -198,7 +188,7 @@ impl Show for Known {
         });
         let mut text = columns(&["prefix", "name", "state", "created", "expires", "last used"], rows);
         if self.more {
-            text.push_str("There are more: raise --limit.\n");
+            text.push_str(MORE);
         }
         text
     }

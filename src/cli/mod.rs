@@ -20,6 +20,7 @@ mod key;
 mod listen;
 mod migrate;
 mod output;
+mod pages;
 mod purge;
 mod serve;
 mod session;

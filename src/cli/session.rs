@@ -1,16 +1,14 @@
 //! `session`: a user's sessions, which are their devices, and their end.
 
-use clap::{ArgGroup, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::client::{Client, Connection};
 use super::confirm::Confirm;
 use super::failure::Failure;
 use super::output::{Output, Revoked, Show, cell, columns, pairs, state, time, timestamp, word};
+use super::pages::{Limit, MORE};
 use crate::proto;
-
-/// Most sessions of one answer.
-const PAGE: u32 = 500;
 
 #[derive(clap::Args)]
 pub(super) struct Session {
@@ -28,9 +26,8 @@ enum Command {
         /// Only those in this state
         #[arg(long, value_enum)]
         state: Option<State>,
-        /// At most so many
-        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
-        limit: u32,
+        #[command(flatten)]
+        limit: Limit,
         #[command(flatten)]
         connection: Connection,
         #[command(flatten)]
@@ -156,27 +153,17 @@ async fn list(
     client: &Client,
     user_id: String,
     state: Option<State>,
-    limit: u32,
+    limit: Limit,
 ) -> Result<Devices, Failure> {
-    let mut request = proto::ListRefreshTokensRequest {
-        user_id,
-        state: state.map_or(0, State::number),
-        ..proto::ListRefreshTokensRequest::default()
+    let state = state.map_or(0, State::number);
+    let ask = async |page_size, page_token| {
+        let user_id = user_id.clone();
+        let request = proto::ListRefreshTokensRequest { user_id, page_size, page_token, state };
+        let page = client.whitelist().list_refresh_tokens(client.request(request)).await?.into_inner();
+        Ok((page.tokens, page.next_page_token))
     };
-    let mut sessions = Vec::new();
-    let mut left = limit;
-    loop {
-        request.page_size = left.min(PAGE).cast_signed();
-        let page =
-            client.whitelist().list_refresh_tokens(client.request(request.clone())).await?.into_inner();
-        sessions.extend(page.tokens.into_iter().map(Device::from));
-        left -= left.min(PAGE);
-        request.page_token = page.next_page_token;
-        let more = !request.page_token.is_empty();
-        if !more || left == 0 {
-            return Ok(Devices { sessions, more });
-        }
-    }
+    let (tokens, more) = limit.pages(ask).await?;
+    Ok(Devices { sessions: tokens.into_iter().map(Device::from).collect(), more })
 }
 
 #[derive(Serialize)]
@@ -207,7 +194,7 @@ impl Show for Devices {
         });
         let mut text = columns(&heading, rows);
         if self.more {
-            text.push_str("There are more: raise --limit.\n");
+            text.push_str(MORE);
         }
         text
     }

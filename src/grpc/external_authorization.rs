@@ -23,11 +23,11 @@ use envoy_types::pb::google::protobuf::{Struct, Value};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tonic::{Request, Response, Status};
 
-use super::Registry;
 use super::answer::{named, question};
 use super::message::state_name;
+use super::{Registry, status};
 use crate::registry::session::Life;
-use crate::registry::{Fields, SessionName, TokenState, UserId};
+use crate::registry::{Fields, Refusal, SessionName, TokenState, UserId};
 
 /// Where Envoy's filter keeps the claims that it verified.
 const VERIFIED: &str = "envoy.filters.http.jwt_authn";
@@ -53,11 +53,7 @@ impl Authorization for Registry {
         let state = found.get_ref().as_ref().map_or(TokenState::Unknown, Life::state);
         let response = found.map(|life| match (state, life) {
             (TokenState::Active, Some(life)) => allowed(user_id.as_str(), name.as_str(), &life),
-            (TokenState::Disabled, _) => denied(HttpStatusCode::Forbidden, "TOKEN_DISABLED"),
-            (TokenState::UserInactive, _) => denied(HttpStatusCode::Forbidden, "USER_INACTIVE"),
-            (TokenState::Revoked, _) => denied(HttpStatusCode::Unauthorized, "SESSION_REVOKED"),
-            (TokenState::Expired, _) => denied(HttpStatusCode::Unauthorized, "SESSION_EXPIRED"),
-            _ => denied(HttpStatusCode::Unauthorized, "SESSION_NOT_FOUND"),
+            (state, _) => refused(Refusal::of_session(state, None).unwrap_or(Refusal::SessionNotFound)),
         });
         Ok(named(response, state_name(state)))
     }
@@ -111,6 +107,15 @@ fn allowed(user_id: &str, session: &str, life: &Life) -> CheckResponse {
 }
 
 /// Refuses the request: 401 to log in again (RFC 6750, section 3.1), 403 where that would not help.
+fn refused(refusal: Refusal) -> CheckResponse {
+    let status = match refusal {
+        // Logging in again would not help.
+        Refusal::TokenDisabled | Refusal::UserInactive => HttpStatusCode::Forbidden,
+        _ => HttpStatusCode::Unauthorized,
+    };
+    denied(status, &status::reason(&status::of(refusal.into())).unwrap_or_default())
+}
+
 fn denied(status: HttpStatusCode, reason: &str) -> CheckResponse {
     let mut answer = DeniedHttpResponseBuilder::new();
     answer.set_http_status(status).set_body(format!("{{\"reason\":\"{reason}\"}}\n"));
