@@ -145,7 +145,7 @@ async fn a_call_and_its_round_trips_are_spans_of_its_callers_trace() {
     // What a call did at the database is a child of it.
     let below = |span: &&Span| calls.iter().any(|call| call.span_id == span.parent_span_id);
     let trips: Vec<_> = spans.iter().filter(below).map(|span| span.name.as_str()).collect();
-    for trip in ["session/add.sql", "session/get.sql", "open_session"] {
+    for trip in ["session/add.sql", "session/get_taken.sql", "open_session"] {
         assert!(trips.contains(&trip), "{trip} is not in {trips:?}");
     }
 
