@@ -1,11 +1,12 @@
 //! `import`: another system's rows, brought over.
 
+use std::fmt::Write;
 use std::io::{IsTerminal as _, stderr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use super::failure::{Failure, with_causes};
 use super::output::print;
@@ -146,6 +147,14 @@ async fn forget(flags: &Flags) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How fast it goes and how much longer, once that is known.
+fn pace(state: &ProgressState, to: &mut dyn Write) {
+    if state.pos() > 0 {
+        let left = HumanDuration(state.eta());
+        let _ = write!(to, ", {:.0} a second, {left} left", state.per_sec());
+    }
+}
+
 /// How far it is: a bar on a terminal, a line now and then elsewhere.
 struct Bar {
     bar: Option<ProgressBar>,
@@ -155,8 +164,9 @@ struct Bar {
 impl Bar {
     fn new() -> Self {
         let bar = stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} users, {per_sec}, {eta} left");
-            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} users{pace}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(0).with_style(style.with_key("pace", pace))
         });
         Self { bar, said: Instant::now() }
     }
