@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -91,7 +92,7 @@ impl Tls {
         };
         let watched = Watched::new([&files.certificate, &files.key].into_iter().chain(&files.client_ca));
         let current = files.read()?;
-        tracing::info!(expires = current.expires, "calls are encrypted");
+        tracing::info!(expires = %date(current.expires), "calls are encrypted");
         Ok(Some(Self { files, current: RwLock::new(current), watched: Mutex::new(watched) }))
     }
 
@@ -115,7 +116,7 @@ impl Tls {
             watched.changed().await;
             match self.files.read() {
                 Ok(current) => {
-                    tracing::info!(expires = current.expires, "certificates were read again");
+                    tracing::info!(expires = %date(current.expires), "certificates were read again");
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
                 }
                 // Between the replacement of a certificate and of its key, this is what is to be expected.
@@ -227,6 +228,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn expires(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(certificate.validity().not_after.timestamp())
+}
+
+/// Such seconds as people read them.
+fn date(seconds: i64) -> impl fmt::Display {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since)
 }
 
 /// The names in a certificate that its holder may be known by.

@@ -97,6 +97,10 @@ async fn a_token_is_taken_when_all_of_it_is_right() {
         ("a good one", key.token("api")),
         ("the same by another way to write it", key.sign(&but("aud", json!(["billing", AUDIENCE])))),
         ("over, but within the leeway", key.sign(&but("exp", json!(now() - 10)))),
+        ("with an end between two seconds", {
+            let end: Value = serde_json::from_str(&format!("{}.5", now() + 3600)).unwrap();
+            key.sign(&but("exp", end))
+        }),
         ("early, but within the leeway", key.sign(&but("nbf", json!(now() + 10)))),
         ("of a type", key.sign_as(&header(json!({"typ": "at+jwt"})), &claims("api"))),
     ] {

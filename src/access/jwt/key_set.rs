@@ -42,8 +42,8 @@ struct Key {
 pub(crate) struct Known {
     /// The claim that names the caller.
     pub(crate) subject: String,
-    /// In seconds since 1970.
-    expires: u64,
+    /// In seconds since 1970; issuers may write a fraction.
+    expires: f64,
 }
 
 /// Why a token proves nothing; it says nothing of the token's contents.
@@ -135,8 +135,8 @@ impl KeySet {
     pub(super) fn prove(&self, token: &[u8], digest: &[u8; 32]) -> Result<Known, Unproven> {
         if let Some(known) = self.proven.get(digest) {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let good = Duration::from_secs(known.expires).saturating_add(self.leeway) >= now;
-            return if good { Ok(known) } else { Err(Unproven::Expired) };
+            let is_over = known.expires + self.leeway.as_secs_f64() < now.as_secs_f64();
+            return if is_over { Err(Unproven::Expired) } else { Ok(known) };
         }
         let known = self.verify(token)?;
         self.proven.insert(*digest, known.clone());
@@ -167,8 +167,7 @@ impl KeySet {
             })?
             .claims;
         let subject = claims.get(&self.claim).and_then(Value::as_str).ok_or(Unproven::Claim)?;
-        // It was a number to whoever verified it, so at worst one with a fraction.
-        let expires = claims.get("exp").and_then(Value::as_u64).unwrap_or_default();
+        let expires = claims.get("exp").and_then(Value::as_f64).ok_or(Unproven::Claim)?;
         Ok(Known { subject: subject.to_owned(), expires })
     }
 }
