@@ -6,9 +6,10 @@ use token_registry::proto::{
     AddRefreshTokenRequest, ClientInfo, RevocationReason, RevokeSessionRequest, TokenState,
 };
 
+use crate::support::postgres::{Cluster, FAST};
 use crate::support::process::{Ended, Process, run, run_on_terminal};
 use crate::support::sessions::opening;
-use crate::support::{Registry, one_time, people};
+use crate::support::{Registry, one_time, people, until};
 
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 \
     (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1";
@@ -385,6 +386,18 @@ async fn a_registry_that_cannot_answer_is_no_wrong_command() {
     let address = silent.local_addr().unwrap().to_string();
     let silence = run(&["user", "show", "ada", "--address", &address, "--timeout", "100ms"], &[]);
     assert_eq!(silence.code, Some(69), "{}", silence.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_it_serves_is_said_by_the_exit_code() {
+    let cluster = Cluster::start(FAST);
+    let registry = Registry::on(&cluster.create_database().url, |_| {}).await;
+    assert_eq!(told(&registry, "health"), "serving\n");
+    cluster.stop_immediate();
+    until(async || say(&registry, "health").code == Some(69)).await;
+    assert_failed(&say(&registry, "health"), 69, &["not serving"]);
+    // A restart mends no database.
+    assert_eq!(told(&registry, "health --live"), "serving\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

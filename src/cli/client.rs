@@ -8,6 +8,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
 use super::failure::{Failure, with_causes};
@@ -131,6 +132,10 @@ impl Client {
 
     pub(super) fn users(&self) -> UserServiceClient<Channel> {
         UserServiceClient::new(self.channel.clone())
+    }
+
+    pub(super) fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel.clone())
     }
 
     /// A request with its deadline and who calls.

@@ -15,6 +15,7 @@ mod confirm;
 mod dev;
 mod failure;
 mod generic;
+mod health;
 mod import;
 mod key;
 mod listen;
@@ -135,6 +136,8 @@ enum Command {
     Purge(purge::Purge),
     /// Count what there is, by kind and state
     Stats(stats::Stats),
+    /// Ask a running registry whether it serves
+    Health(health::Health),
     /// Print what the registry reads from a User-Agent header
     UserAgent(user_agent::UserAgent),
     /// Print a script that completes commands and flags in a shell
@@ -165,6 +168,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Key(key) => in_runtime(key::run(key)),
         Command::Purge(purge) => in_runtime(purge::run(purge)),
         Command::Stats(stats) => in_runtime(stats::run(stats)),
+        Command::Health(health) => in_runtime(health::run(health)),
         Command::UserAgent(user_agent) => {
             user_agent::run(&user_agent);
             Ok(())

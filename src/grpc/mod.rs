@@ -31,7 +31,7 @@ use crate::telemetry::Metrics;
 
 pub use bounds::Bounds;
 pub use guard::Guard;
-pub use health::Health;
+pub use health::{Health, LIVENESS};
 pub use observe::Observe;
 
 /// Name of the error domain, and of the package.
