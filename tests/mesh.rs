@@ -1,7 +1,8 @@
 //! A mesh asks the registry: behind a real Envoy, an application that knows nothing of sessions serves live ones only.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::races::rounds_or;
 use crate::support::envoy::{Answer, Backend, Envoy, free_address, get};
 use crate::support::load::Load;
 use crate::support::process::Process;
@@ -178,7 +180,11 @@ async fn replicas_behind_envoy_are_replaced_one_by_one_without_a_failed_call() {
 
     let mut load = Load::start(address, 8);
     load.until_acknowledged(100).await;
-    for round in 0..4 {
+    load.tally.took();
+    load.until_acknowledged(500).await;
+    let quiet = Figures::of(&load, 0);
+    let replacements = rounds_or(4);
+    for round in 0..replacements {
         let n = round % 2;
         replicas[n].terminate();
         let (status, _) = replicas[n].ended();
@@ -189,10 +195,39 @@ async fn replicas_behind_envoy_are_replaced_one_by_one_without_a_failed_call() {
         until(async || replicas[n].said().contains("\"message\":\"answered\"")).await;
     }
     load.until_acknowledged(100).await;
-    let count = |count: &std::sync::atomic::AtomicUsize| count.load(SeqCst);
-    let tally = &load.tally;
-    let failed = [count(&tally.lost), count(&tally.unknown), count(&tally.unavailable)];
-    println!("4 replacements, {} calls acknowledged, {failed:?} failed", count(&tally.acknowledged));
-    assert_eq!(failed, [0, 0, 0]);
+    let replaced = Figures::of(&load, replacements);
+    println!("| two replicas behind Envoy, 8 callers | replaced | calls | failed | p50 | p99 | longest |");
+    println!("|---|---|---|---|---|---|---|");
+    println!("| left alone {quiet}\n| replaced one by one {replaced}");
+    assert_eq!((quiet.failed, replaced.failed), (0, 0));
     load.finish().await;
+}
+
+/// What became of the calls since they were last looked at.
+struct Figures {
+    replacements: usize,
+    took: Vec<Duration>,
+    /// Since the start.
+    failed: usize,
+}
+
+impl Figures {
+    fn of(load: &Load, replacements: usize) -> Self {
+        Self { replacements, took: load.tally.took(), failed: load.tally.failed() }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { replacements, took, failed } = self;
+        let calls = took.len();
+        let at = |percent: usize| took[(calls - 1) * percent / 100];
+        write!(
+            f,
+            "| {replacements} | {calls} | {failed} | {:.1?} | {:.1?} | {:.1?} |",
+            at(50),
+            at(99),
+            at(100)
+        )
+    }
 }

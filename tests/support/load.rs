@@ -2,9 +2,9 @@
 //! unavailable was not done, and what is unknown is safe to send again.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use token_registry::proto::whitelist_service_client::WhitelistServiceClient;
 use token_registry::proto::{
@@ -30,6 +30,8 @@ pub struct Tally {
     pub unknown: AtomicUsize,
     /// No answer: the connection broke.
     pub lost: AtomicUsize,
+    /// How long those took that were carried out, a connection of their own included.
+    took: Mutex<Vec<Duration>>,
 }
 
 /// Callers under way.
@@ -77,8 +79,21 @@ impl Tally {
         }
     }
 
-    fn acknowledge(&self) {
+    fn acknowledge(&self, since: Instant) {
+        self.took.lock().expect("nobody panics here").push(since.elapsed());
         self.acknowledged.fetch_add(1, SeqCst);
+    }
+
+    /// How long those took that were carried out since this was last asked, the quickest first.
+    pub fn took(&self) -> Vec<Duration> {
+        let mut took = std::mem::take(&mut *self.took.lock().expect("nobody panics here"));
+        took.sort_unstable();
+        took
+    }
+
+    /// How many calls were not carried out, or not certainly.
+    pub fn failed(&self) -> usize {
+        [&self.unavailable, &self.unknown, &self.lost].map(|count| count.load(SeqCst)).iter().sum()
     }
 }
 
@@ -199,9 +214,10 @@ impl Caller {
     {
         let mut client = self.client();
         loop {
+            let since = Instant::now();
             match call(client).await {
                 Ok(answer) => {
-                    self.tally.acknowledge();
+                    self.tally.acknowledge(since);
                     return answer.into_inner();
                 }
                 Err(error) => {
@@ -253,6 +269,7 @@ impl Caller {
                 new_jti: Some(new_jti.clone()),
                 client: None,
             };
+            let since = Instant::now();
             match client.rotate_refresh_token(request).await {
                 Ok(answer) => {
                     let answer = answer.into_inner();
@@ -263,7 +280,7 @@ impl Caller {
                         other => panic!("{other:?} of {jti} to {new_jti}"),
                     }
                     assert_eq!(answer.token.unwrap().jti, new_jti);
-                    self.tally.acknowledge();
+                    self.tally.acknowledge(since);
                     return new_jti;
                 }
                 Err(error) => match self.tally.read(&error) {
