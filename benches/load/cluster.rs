@@ -56,6 +56,23 @@ impl Cluster {
         Ok(client.query_one("show server_version", &[]).await?.get(0))
     }
 
+    /// A copy on the same machine, which follows.
+    pub fn start_standby(&self) -> postgres::Cluster {
+        self.cluster.start_standby()
+    }
+
+    /// Whether a commit is acknowledged only when the standby has it too.
+    pub async fn commit_synchronously(&self, waits: bool) -> Result<(), Failure> {
+        if waits {
+            self.cluster.commit_synchronously().await;
+        } else {
+            let client = connect(&self.cluster.url("postgres")).await?;
+            client.batch_execute("alter system reset synchronous_standby_names").await?;
+            client.batch_execute("select pg_reload_conf()").await?;
+        }
+        Ok(())
+    }
+
     /// A database with the registry's schema, the seed's table beside it, and so many sessions and an API key a user.
     pub async fn fill(&self, sessions: u64, secrets: u64, seed: bool) -> Result<Filled, Failure> {
         progress(&format!("filling {sessions} sessions of {} users", sessions / SESSIONS_PER_USER));

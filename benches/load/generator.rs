@@ -37,6 +37,8 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Load {
     pub address: SocketAddr,
+    /// Further servers that it is spread over, a connection each in turn.
+    pub others: [Option<SocketAddr>; 2],
     pub method: Method,
     /// At most so many connections.
     pub connections: usize,
@@ -220,8 +222,12 @@ fn run(load: &Load, keys: &mut Keys) -> Result<Outcome, Failure> {
     let method = load.method;
     let connections =
         if load.rate.is_some() { load.connections } else { load.connections.min(load.in_flight) };
-    let mut lanes =
-        (0..connections).map(|_| Lane::open(load.address, method)).collect::<Result<Vec<_>, _>>()?;
+    let servers = std::iter::once(load.address).chain(load.others.into_iter().flatten());
+    let mut lanes = servers
+        .cycle()
+        .take(connections)
+        .map(|server| Lane::open(server, method))
+        .collect::<Result<Vec<_>, _>>()?;
     keys.overload = load.overload;
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3)?;
     let (mut sent, mut unsent) = (0_u64, 0_u64);

@@ -21,6 +21,7 @@ mod plot;
 mod postgres;
 mod process;
 mod purge;
+mod replicas;
 mod requests;
 mod rows;
 mod scripts;

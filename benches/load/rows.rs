@@ -9,6 +9,7 @@ use crate::overload;
 use crate::pgbench::{CLIENTS, Pgbench};
 use crate::process::Generator;
 use crate::purge;
+use crate::replicas;
 use crate::requests::{BATCH, Method};
 use crate::scripts::Script;
 use crate::sizes;
@@ -54,6 +55,9 @@ pub const NAMES: &[&str] = &[
     "crowd",
     "setting-commit",
     "setting-fillfactor",
+    "replicas-check",
+    "replicas-rotate",
+    "standby-rotate",
     "layer",
     "generator",
     "curve",
@@ -105,6 +109,8 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
     rows.extend(sizes::memory(&mut bench, &mut stage)?);
     rows.extend(crowd::crowd(&mut bench, &mut stage)?);
     rows.extend(settings::synchronous_commit(&mut bench, &mut stage).await?);
+    rows.extend(replicas::replicas(&mut bench, &mut stage)?);
+    rows.extend(replicas::standby(&mut bench, &cluster, &mut stage).await?);
     rows.extend(sizes::growth(&mut bench, &cluster, &mut stage).await?);
     let gathered = stage.server.ready.gathered;
     drop(stage);

@@ -93,6 +93,7 @@ impl Bench {
         let (warm_up, length) = (self.plan.warm_up(), self.plan.length());
         Some(Load {
             address,
+            others: [None; 2],
             method,
             connections: CONNECTIONS,
             in_flight,
