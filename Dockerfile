@@ -1,7 +1,7 @@
 # The registry for production: without the embedded database, as a user without rights, on a base without a shell.
 #
 #   docker build -t token-registry .
-#   docker run --read-only -e DATABASE_URL=postgres://… -p 50051:50051 token-registry
+#   docker run --read-only -e DATABASE_URL=postgres://… -e TOKEN_REGISTRY_PLAINTEXT=everywhere -p 127.0.0.1:50051:50051 token-registry
 #
 # The bases are named by tag. Name them by digest where you build, and keep that in your pipeline:
 #
