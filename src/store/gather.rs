@@ -8,7 +8,7 @@
 //! the same session twice; whom it leaves unanswered goes singly. A failing set fails nobody but tells everybody to go
 //! singly, unless the connection was lost after a write was sent.
 //!
-//! Who waits with whom, and who is next where more come than can be answered, is said in `line.rs`.
+//! Who waits with whom, and who is next, is said in `line.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -217,9 +217,6 @@ impl<G: Gathered> Shared<G> {
         loop {
             sleep(PATIENCE).await;
             let mut state = self.state();
-            // Where the newest go first nobody else comes to see that the oldest have left.
-            let now = Instant::now();
-            state.line.retain(|waiting| waiting.still_waits(now));
             if state.line.is_empty() {
                 state.watched = false;
                 return;

@@ -11,9 +11,6 @@ const LINE_MAX: usize = 8192;
 /// How many of them that write the same. They need a set each, so more would only wait until they are too late; a
 /// page with a hundred tabs that all refresh at once is still served.
 const LINE_MAX_OF_ONE: usize = 128;
-/// Where more of one source wait, more come than can be answered, and some will be too late. Then the newest are
-/// answered first: in the order of their coming all would be answered late.
-const CROWD: usize = 1024;
 
 /// One who waits.
 pub(super) struct Waiting<T> {
@@ -80,7 +77,7 @@ impl<T> Line<T> {
     pub(super) fn pop(&mut self) -> Option<Waiting<T>> {
         let source = self.turns.pop_front()?;
         let queue = self.of.get_mut(&source)?;
-        let next = if queue.len() > CROWD { queue.pop_back() } else { queue.pop_front() }?;
+        let next = queue.pop_front()?;
         if queue.is_empty() {
             self.of.remove(&source);
         } else {
@@ -97,25 +94,6 @@ impl<T> Line<T> {
         }
         self.count += 1;
         self.queue(waiting.source).push_front(waiting);
-    }
-
-    /// Lets those go who don't wait any more.
-    pub(super) fn retain(&mut self, still_waits: impl Fn(&T) -> bool) {
-        let mut gone = Vec::new();
-        for queue in self.of.values_mut() {
-            queue.retain(|waiting| {
-                let stays = still_waits(&waiting.who);
-                if !stays {
-                    gone.push(waiting.written);
-                }
-                stays
-            });
-        }
-        self.of.retain(|_, queue| !queue.is_empty());
-        self.turns.retain(|source| self.of.contains_key(source));
-        for written in gone {
-            self.forget(written);
-        }
     }
 
     /// The queue of a source, which has turns from now on.
@@ -177,17 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_crowd_the_newest_goes_first() {
-        let mut line = Line::new();
-        for n in 0..CROWD + 2 {
-            line.push(A, None, n).unwrap();
-        }
-        line.push(B, None, 7777).unwrap();
-        assert_eq!(popped(&mut line)[..5], [CROWD + 1, 7777, CROWD, 0, 1]);
-    }
-
-    #[test]
-    fn not_too_many_write_the_same_and_those_who_left_dont_count() {
+    fn not_too_many_write_the_same() {
         let mut line = Line::new();
         let [laptop, phone] = ["laptop", "phone"].map(|name| Some(line.hash("ada", name)));
         for n in 0..LINE_MAX_OF_ONE {
@@ -195,15 +163,13 @@ mod tests {
         }
         assert_eq!(line.push(B, laptop, 0), Err(0));
         line.push(B, phone, 1000).unwrap();
-        line.retain(|who| who % 2 == 0);
-        assert_eq!(line.len(), LINE_MAX_OF_ONE / 2 + 1);
         let first = line.pop().unwrap();
         line.push(B, laptop, 500).unwrap();
         let second = line.pop().unwrap();
         assert!(!first.clashes_with(&second) && first.clashes_with(&line.pop().unwrap()));
         line.put_back(first);
         assert_eq!([line.pop().unwrap().who, line.pop().unwrap().who], [500, 0]);
-        line.retain(|_| false);
+        popped(&mut line);
         assert!(line.is_empty() && line.same.is_empty() && line.turns.is_empty());
     }
 }
