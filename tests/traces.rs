@@ -1,64 +1,19 @@
 //! Traces: what a collector gets, in its callers' traces, and nothing that is secret.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use token_registry::proto::{AddRefreshTokenRequest, ClientInfo, IssueGenericTokenRequest};
-use tokio::net::TcpListener;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
+use crate::support::collector::{Collector, SOON};
 use crate::support::process::Process;
 use crate::support::{Registry, fresh_database, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
-/// When spans are sent: all the time, or not before the end.
-const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "100");
+/// Spans are not sent before the end.
 const LATE: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
-
-/// A collector that keeps everything.
-#[derive(Clone, Default)]
-struct Collector {
-    spans: Arc<Mutex<Vec<Span>>>,
-}
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let resources = request.into_inner().resource_spans;
-        let spans = resources.into_iter().flat_map(|r| r.scope_spans).flat_map(|s| s.spans);
-        self.spans.lock().unwrap().extend(spans);
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-impl Collector {
-    /// A collector, and its address.
-    async fn start() -> (Self, String) {
-        let collector = Self::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let serving = Server::builder().add_service(TraceServiceServer::new(collector.clone()));
-        tokio::spawn(serving.serve_with_incoming(TcpIncoming::from(listener)));
-        (collector, address)
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        self.spans.lock().unwrap().clone()
-    }
-}
 
 fn traced<T>(message: T, flags: &str) -> Request<T> {
     let mut request = Request::new(message);

@@ -1,4 +1,4 @@
-//! Secrets: no log line, no status and no row ever carries a one-time value, a key, a password or a user agent, whatever
+//! Secrets: no log line, no status, no metric, no trace and no row ever carries a one-time value, a key, a password or a user agent, whatever
 //! is logged and whatever goes wrong.
 
 mod answers;
@@ -18,6 +18,8 @@ use token_registry::proto::{
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::support::collector::{Collector, SOON};
+use crate::support::metrics;
 use crate::support::process::Process;
 use crate::support::raw::{call, put_bytes};
 use crate::support::{channel, connect, fresh_database};
@@ -262,7 +264,14 @@ async fn server_under_watch(own_key: bool) {
     // The cluster trusts everybody, and so takes any password.
     let url = database.url.replacen("postgres@", &format!("postgres:{password}@"), 1);
     assert!(url.contains(&password), "{}", database.url);
-    let mut environment = vec![("TOKEN_REGISTRY_LOG_FILTER", "trace")];
+    let (collector, traces) = Collector::start().await;
+    let mut environment = vec![
+        ("TOKEN_REGISTRY_LOG_FILTER", "trace"),
+        ("TOKEN_REGISTRY_TRACES_ENDPOINT", traces.as_str()),
+        ("TOKEN_REGISTRY_TRACES_PERCENT", "100"),
+        SOON,
+        metrics::LISTEN,
+    ];
     if !own_key {
         environment.push(("TOKEN_REGISTRY_SERVER_KEYS", keys.as_str()));
     }
@@ -289,10 +298,16 @@ async fn server_under_watch(own_key: bool) {
         caller.canaries.add("the registry's own server key", &key);
         own = key;
     }
+    let measured = metrics::get(metrics::metrics_of(&server).await, "/metrics").await;
     server.terminate();
     let (_, said) = server.ended();
+    let spans = collector.spans().iter().fold(String::new(), |spans, span| format!("{spans}{span:?}\n"));
 
-    assert!(said.contains("\"level\":\"TRACE\""), "nothing is traced");
+    assert!(said.contains("\"level\":\"TRACE\""), "nothing is logged");
+    assert!(measured.contains("grpc_method=\"ConsumeGenericToken\""), "nothing is measured: {measured}");
+    assert!(spans.contains("GenericTokenService/ConsumeGenericToken"), "nothing is traced: {spans}");
+    caller.canaries.assert_none_in("the metrics", &measured);
+    caller.canaries.assert_none_in("a trace", &spans);
     caller.canaries.assert_none_in("the log", &said);
     caller.canaries.assert_none_in("a refusal", &caller.refusals);
     // Kept there on purpose, so that replicas share it.
@@ -304,12 +319,14 @@ async fn server_under_watch(own_key: bool) {
     );
 }
 
-#[tokio::test]
+// The collector answers while the test waits for the process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_logged_stored_or_told_with_configured_keys() {
     server_under_watch(false).await;
 }
 
-#[tokio::test]
+// The collector answers while the test waits for the process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_logged_stored_or_told_with_a_key_of_its_own() {
     server_under_watch(true).await;
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod certificates;
+pub mod collector;
 pub mod envoy;
 pub mod installed;
 pub mod jwt;
