@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use token_registry::config::LogFormat;
-use token_registry::grpc::{Health, Registry};
+use token_registry::grpc::{Guard, Health, Registry};
 use token_registry::store::Store;
 use token_registry::{server, telemetry};
 use tokio::net::TcpListener;
@@ -60,6 +60,7 @@ pub fn serve(database_url: &str, ungathered: bool) -> Result<(), Failure> {
         let incoming = |listener| TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(
             server::transport(&metrics, &config)
+                .layer(Guard::new(None))
                 .add_routes(Registry::new(store, Arc::clone(&metrics), &config).routes())
                 .add_service(Echo::default())
                 .serve_with_incoming(incoming(registry)),

@@ -169,7 +169,7 @@ pub(super) static SECTIONS: &[Section] = &[
              token-registry purge"),
         key("purge.retention", duration(Duration::ZERO, TEN_YEARS), Some("30d"),
             "For how long sessions, one-time tokens and API keys stay after they ended"),
-        key("purge.batch_size", count(10_000), Some("500"),
+        key("purge.batch_size", count(10_000), Some("100"),
             "How many rows one step of the purge looks at"),
     ] },
     Section { heading: "Logs", keys: &[
