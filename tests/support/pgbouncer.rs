@@ -23,6 +23,7 @@ const ROLE: &[&str] = &[
     "alter role registry set statement_timeout = '5s'",
     "alter role registry set lock_timeout = '10s'",
     "alter role registry set idle_in_transaction_session_timeout = '10s'",
+    "alter role registry set jit = off",
     "alter role registry set enable_seqscan = off",
     "alter role registry set enable_hashjoin = off",
     "alter role registry set enable_mergejoin = off",
