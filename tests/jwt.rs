@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use crate::support::certificates::Authority;
 use crate::support::jwt::{AUDIENCE, ISSUER, SigningKey, claims, encoded, key_set, now, unsigned};
 use crate::support::postgres::Database;
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, refused_start};
 use crate::support::wire::{exchange, framed};
 use crate::support::{assert_refused, fresh_database, until};
 
@@ -302,16 +302,7 @@ fn what_cannot_be_used_ends_the_start() {
     std::fs::write(path("empty.json"), "{\"keys\": []}").unwrap();
     std::fs::write(path("wrong.json"), "canary").unwrap();
     let callers = path("callers.toml");
-    let serve = |settings: &[(&str, &str)]| {
-        let mut all = vec![
-            ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/x"),
-            ("TOKEN_REGISTRY_LISTEN", "127.0.0.1:0"),
-        ];
-        all.extend(settings);
-        let ended = run(&["serve"], &all);
-        assert!(!ended.err.contains("canary"), "{}", ended.err);
-        (ended.code, ended.err)
-    };
+    let serve = |settings: &[(&str, &str)]| refused_start(settings, "canary");
     for (file, said) in [
         ("empty.json", "none of its 0 keys"),
         ("wrong.json", "not a JSON Web Key Set: line 1"),

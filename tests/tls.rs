@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use crate::callers::digest;
 use crate::support::certificates::{Authority, Files, Identity};
 use crate::support::postgres::Database;
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, refused_start, run};
 use crate::support::wire::{self, exchange_on, framed};
 use crate::support::{assert_refused, fresh_database, metrics, patiently, until};
 
@@ -242,16 +242,7 @@ fn what_cannot_be_used_ends_the_start() {
     let files = Files::new(&identity, &authority);
     std::fs::write(files.path("other.key"), &other.key).unwrap();
     std::fs::write(files.path("empty"), "").unwrap();
-    let serve = |settings: &[(&str, &str)]| {
-        let mut all = vec![
-            ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/x"),
-            ("TOKEN_REGISTRY_LISTEN", "127.0.0.1:0"),
-        ];
-        all.extend(settings);
-        let ended = run(&["serve"], &all);
-        assert!(!ended.err.contains(identity.key.lines().nth(1).unwrap()), "{}", ended.err);
-        (ended.code, ended.err)
-    };
+    let serve = |settings: &[(&str, &str)]| refused_start(settings, identity.key.lines().nth(1).unwrap());
     // The file at fault is named.
     for [certificate, key, authorities, said] in [
         ["tls.crt", "other.key", "ca.crt", "can't be used"],

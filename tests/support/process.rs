@@ -49,6 +49,17 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
     }
 }
 
+/// How a server ends that can't start with these settings, and what it says, which `secret` is no part of. Its database
+/// is never asked.
+pub fn refused_start(settings: &[(&str, &str)], secret: &str) -> (Option<i32>, String) {
+    let mut all =
+        vec![("DATABASE_URL", "postgres://nobody@127.0.0.1:1/x"), ("TOKEN_REGISTRY_LISTEN", "127.0.0.1:0")];
+    all.extend(settings);
+    let ended = run(&["serve"], &all);
+    assert!(!ended.err.contains(secret), "{}", ended.err);
+    (ended.code, ended.err)
+}
+
 /// Runs the binary to its end on a terminal of its own, which types these answers: everything it showed, and its exit
 /// code.
 pub fn run_on_terminal(
