@@ -6,7 +6,7 @@ use token_registry::proto::{
     IssueGenericTokenRequest, PurgeExpiredRequest, RevokeUserSessionsRequest, SetUserActiveRequest,
 };
 
-use crate::support::metrics::{LISTEN, get, handled, metrics_of, value};
+use crate::support::metrics::{LISTEN, get, handled, metrics_of, started, value};
 use crate::support::process::Process;
 use crate::support::wire::exchange;
 use crate::support::{Registry, assert_refused, fresh_database, until};
@@ -60,7 +60,7 @@ async fn prometheus_reads_calls_rotations_revocations_gathering_and_the_pool() {
         (handled("WhitelistService", "RotateRefreshToken", "OK"), 3),
         (handled("WhitelistService", "RotateRefreshToken", "FailedPrecondition"), 2),
         (
-            "grpc_server_started_total{grpc_type=\"unary\",grpc_service=\"tokenregistry.v1.WhitelistService\",grpc_method=\"RotateRefreshToken\"}".into(),
+            started("WhitelistService", "RotateRefreshToken"),
             5,
         ),
         (

@@ -45,3 +45,10 @@ pub fn handled(service: &str, method: &str, code: &str) -> String {
         "grpc_server_handled_total{{grpc_type=\"unary\",grpc_service=\"tokenregistry.v1.{service}\",grpc_method=\"{method}\",grpc_code=\"{code}\"}}"
     )
 }
+
+/// The series of calls of a method that were started.
+pub fn started(service: &str, method: &str) -> String {
+    format!(
+        "grpc_server_started_total{{grpc_type=\"unary\",grpc_service=\"tokenregistry.v1.{service}\",grpc_method=\"{method}\"}}"
+    )
+}
