@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 
 use crate::arena::Arena;
@@ -35,7 +36,7 @@ pub fn inject(arena: &Arc<Arena>, runtime: &Handle) {
     if arena.plan.faults.is_empty() {
         return;
     }
-    let mut reading = None;
+    let mut reading: Option<JoinHandle<()>> = None;
     let mut until = Instant::now() + PHASE;
     while arena.goes_on() {
         if Instant::now() > until && arena.plan.bug.is_none() {
@@ -44,11 +45,8 @@ pub fn inject(arena: &Arc<Arena>, runtime: &Handle) {
         }
         sleep(arena.plan.pause.mul_f64(faults.rng.random_range(0.2..1.0)));
         let was_a_kill = faults.inject_one();
-        if was_a_kill {
-            // Beside the load, one at a time.
-            if let Some(reading) = reading.take() {
-                let _ = runtime.block_on(reading);
-            }
+        // Beside the load, one at a time: what is over meanwhile is read back after the next one.
+        if was_a_kill && reading.as_ref().is_none_or(JoinHandle::is_finished) {
             let arena = Arc::clone(arena);
             reading = Some(runtime.spawn(async move { arena.read_back().await }));
         }
