@@ -276,12 +276,7 @@ async fn control_characters_in_device_strings_are_dropped_before_the_cut() {
 async fn a_flood_of_new_user_agents_fails_no_login_and_leaves_no_device_half_told() {
     let database = fresh_database().await;
     // A process of its own: the other tests' user agents are to be read.
-    let patience = [
-        ("TOKEN_REGISTRY_DATABASE_POOL_WAIT", "20s"),
-        ("TOKEN_REGISTRY_LOCK_TIMEOUT", "10s"),
-        ("TOKEN_REGISTRY_DEFAULT_DEADLINE", "1m"),
-    ];
-    let server = Process::serve(&database.url, &patience);
+    let server = Process::serve(&database.url, &[]);
     let address = server.serving().await;
     // A connection carries 256 calls at once, as many as may wait.
     let connections: Vec<_> = (0..4).map(|_| Registry::reached_at(address, &database.url)).collect();

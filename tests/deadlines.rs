@@ -30,6 +30,9 @@ fn rotation() -> RotateRefreshTokenRequest {
     }
 }
 
+/// A deadline that is over in a test's time, and not before a busy machine has sent the statement.
+const SOON: &str = "2S";
+
 /// Holds the locks of these statements until it is told to end.
 async fn locked<'a>(sql: &'a mut Client, statement: &str) -> tokio_postgres::Transaction<'a> {
     let transaction = sql.transaction().await.unwrap();
@@ -45,7 +48,7 @@ async fn a_command_whose_time_is_over_while_it_waits_is_of_unknown_outcome_and_m
     registry.add("ada", "laptop", "one").await.unwrap();
     let mut sql = registry.sql().await;
     let lock = locked(&mut sql, LOCK_SESSIONS).await;
-    let answer = call(&registry, "WhitelistService/RotateRefreshToken", "300m", &rotation()).await;
+    let answer = call(&registry, "WhitelistService/RotateRefreshToken", SOON, &rotation()).await;
     assert_refused::<()>(Err(answer.status()), Code::DeadlineExceeded, "OUTCOME_UNKNOWN");
     // It is not broken off half done: once the row is free, it is carried out.
     lock.commit().await.unwrap();
@@ -56,7 +59,7 @@ async fn a_command_whose_time_is_over_while_it_waits_is_of_unknown_outcome_and_m
 
 #[tokio::test]
 async fn the_servers_own_deadline_holds_for_callers_without_one() {
-    let registry = Registry::start_with(|config| config.default_deadline = Duration::from_millis(300)).await;
+    let registry = Registry::start_with(|config| config.default_deadline = Duration::from_secs(2)).await;
     registry.add("ada", "laptop", "one").await.unwrap();
     let mut sql = registry.sql().await;
     let _lock = locked(&mut sql, LOCK_SESSIONS).await;
@@ -81,9 +84,9 @@ async fn every_kind_of_command_whose_time_is_over_is_of_unknown_outcome() {
         IssueGenericTokenRequest { user_id: user_id(), purpose: "reset".into(), ..Default::default() };
     let revoke = RevokeUserSessionsRequest { user_id: user_id(), ..Default::default() };
     let (a, b, c) = tokio::join!(
-        call(&registry, "WhitelistService/AddRefreshToken", "300m", &add),
-        call(&registry, "GenericTokenService/IssueGenericToken", "300m", &issue),
-        call(&registry, "WhitelistService/RevokeUserSessions", "300m", &revoke),
+        call(&registry, "WhitelistService/AddRefreshToken", SOON, &add),
+        call(&registry, "GenericTokenService/IssueGenericToken", SOON, &issue),
+        call(&registry, "WhitelistService/RevokeUserSessions", SOON, &revoke),
     );
     for answer in [a, b, c] {
         assert_refused::<()>(Err(answer.status()), Code::DeadlineExceeded, "OUTCOME_UNKNOWN");
@@ -97,7 +100,7 @@ async fn a_question_whose_time_is_over_may_be_asked_again() {
     let mut sql = registry.sql().await;
     let lock = locked(&mut sql, "lock table sessions in access exclusive mode").await;
     let question = CheckSessionRequest { user_id: "ada".into(), session: "laptop".into() };
-    let answer = call(&registry, "WhitelistService/CheckSession", "300m", &question).await;
+    let answer = call(&registry, "WhitelistService/CheckSession", SOON, &question).await;
     assert_try_again::<()>(Err(answer.status()), "OVERLOADED");
     lock.commit().await.unwrap();
     assert_eq!(registry.check_session("ada", "laptop").await, TokenState::Active);
@@ -136,7 +139,8 @@ async fn a_caller_that_leaves_does_not_leave_its_command_half_done() {
 async fn a_call_that_finds_no_connection_is_refused_and_not_applied() {
     let registry = Registry::start_with(|config| {
         config.database_pool_size = 1;
-        config.database_pool_wait = Duration::from_millis(50);
+        // Longer than the registry's own look whether the database is there takes.
+        config.database_pool_wait = Duration::from_secs(1);
     })
     .await;
     registry.add("ada", "laptop", "one").await.unwrap();
@@ -189,7 +193,7 @@ async fn a_row_that_stays_locked_turns_a_command_away_and_nothing_is_applied() {
 async fn work_on_all_of_a_users_rows_leaves_connections_to_others() {
     let registry = Registry::start_with(|config| {
         config.database_pool_size = 2;
-        config.database_pool_wait = Duration::from_millis(50);
+        config.database_pool_wait = Duration::from_secs(1);
     })
     .await;
     registry.add("ada", "laptop", "one").await.unwrap();

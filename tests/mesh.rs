@@ -47,20 +47,23 @@ fn place(config: &mut Value, listens: SocketAddr, clusters: &[&[SocketAddr]]) {
     }
 }
 
+/// Gives a registry's cluster the patience that a busy machine needs.
+fn be_patient_with(cluster: &mut Value) {
+    cluster["connect_timeout"] = json!("30s");
+    cluster["health_checks"][0]["timeout"] = json!("30s");
+}
+
 /// `deploy/envoy/external-authorization.json` with the test's addresses and key.
 fn config(listens: SocketAddr, registry: SocketAddr, backend: SocketAddr) -> Value {
     let text = include_str!("../deploy/envoy/external-authorization.json");
     let mut config: Value = serde_json::from_str(text).expect("JSON");
-    let address =
-        |address: SocketAddr| json!({"address": address.ip().to_string(), "port_value": address.port()});
+    place(&mut config, listens, &[&[backend], &[registry]]);
     let resources = &mut config["static_resources"];
-    resources["listeners"][0]["address"]["socket_address"] = address(listens);
-    for (cluster, at) in [(0, backend), (1, registry)] {
-        let endpoint =
-            &mut resources["clusters"][cluster]["load_assignment"]["endpoints"][0]["lb_endpoints"][0];
-        endpoint["endpoint"]["address"]["socket_address"] = address(at);
-    }
+    be_patient_with(&mut resources["clusters"][1]);
     let manager = &mut resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let asking = &mut manager["http_filters"][1]["typed_config"]["grpc_service"];
+    assert!(asking["timeout"].is_string(), "{asking}");
+    asking["timeout"] = json!("30s");
     let keys =
         json!({"keys": [{"kty": "oct", "alg": "HS256", "kid": "test", "k": URL_SAFE_NO_PAD.encode(KEY)}]});
     let provider = &mut manager["http_filters"][0]["typed_config"]["providers"]["access_token"];
@@ -79,7 +82,7 @@ impl Mesh {
     async fn start() -> Self {
         let registry = Registry::start().await;
         let backend = Backend::start().await;
-        let address = free_address().await;
+        let address = free_address();
         let envoy = Envoy::start(&config(address, registry.address, backend.address), address).await;
         Self { registry, backend, _envoy: envoy, address }
     }
@@ -164,12 +167,13 @@ async fn replicas_behind_envoy_are_replaced_one_by_one_without_a_failed_call() {
         replica.serving().await;
         replica
     };
-    let addresses = [free_address().await, free_address().await];
+    let addresses = [free_address(), free_address()];
     let mut replicas = [replica(addresses[0]).await, replica(addresses[1]).await];
-    let address = free_address().await;
+    let address = free_address();
     let mut config: Value = serde_json::from_str(include_str!("../deploy/envoy/proxy.json")).expect("JSON");
     place(&mut config, address, &[&addresses]);
-    let administration = free_address().await;
+    be_patient_with(&mut config["static_resources"]["clusters"][0]);
+    let administration = free_address();
     config["admin"] = json!({"address": {"socket_address": {
         "address": administration.ip().to_string(), "port_value": administration.port()}}});
     let all_healthy = async || {

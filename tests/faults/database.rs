@@ -54,7 +54,7 @@ async fn a_frozen_database_leaves_the_outcome_unknown_and_the_retry_finds_it() {
     let cluster = Cluster::start(&[]);
     let database = cluster.create_database();
     let registry =
-        Registry::on(&database.url, |config| config.default_deadline = Duration::from_secs(1)).await;
+        Registry::on(&database.url, |config| config.default_deadline = Duration::from_secs(3)).await;
     registry.add("ada", "laptop", "one").await.unwrap();
     block_in_place(|| cluster.pause());
     assert_unknown(registry.rotate("ada", "laptop", "one", "two").await);

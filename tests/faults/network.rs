@@ -15,7 +15,7 @@ use crate::support::{Registry, assert_refused, assert_try_again, config_for, fre
 
 #[tokio::test]
 async fn a_network_that_swallows_everything_leaves_the_outcome_unknown_and_is_recovered_from() {
-    let (registry, proxy, _database) = behind_a_proxy(Duration::from_millis(500)).await;
+    let (registry, proxy, _database) = behind_a_proxy(Duration::from_secs(2)).await;
     registry.add("ada", "laptop", "one").await.unwrap();
     proxy.black_hole(true);
     assert_unknown(registry.rotate("ada", "laptop", "one", "two").await);

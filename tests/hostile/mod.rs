@@ -36,9 +36,7 @@ async fn attacked(name: Name) {
     let database = fresh_database().await;
     connect(&database.url).await.batch_execute(RICH).await.unwrap();
     let filter = "warn,token_registry::cli=info,token_registry::grpc::health=info";
-    // Many tests share two cores: what is tested is what is answered, not how soon.
-    let patient = ("TOKEN_REGISTRY_DATABASE_POOL_WAIT", "20s");
-    let mut server = Process::serve(&database.url, &[("TOKEN_REGISTRY_LOG_FILTER", filter), patient]);
+    let mut server = Process::serve(&database.url, &[("TOKEN_REGISTRY_LOG_FILTER", filter)]);
     let address = server.serving().await;
     // What a first call costs, whoever makes it.
     GoodClient::start(address).end().await;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::postgres::free_listener;
 use super::until;
 
 const VERSION: &str = "1.40.0";
@@ -146,7 +147,7 @@ pub async fn get(address: SocketAddr, path: &str, headers: &[String]) -> Answer 
     Answer { code, headers: lines.map(str::to_owned).collect(), body: body.to_owned() }
 }
 
-/// An address where nothing listens yet.
-pub async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a free port")
+/// An address where nothing listens yet, and no client is given as its own.
+pub fn free_address() -> SocketAddr {
+    free_listener().expect("a free port").1
 }

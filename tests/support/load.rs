@@ -131,10 +131,12 @@ impl Load {
         self.servers.send_replace(servers.to_vec());
     }
 
-    /// Waits until so many more calls were acknowledged.
+    /// Waits until so many more calls were acknowledged; for each of them as long as one waits for anything.
     pub async fn until_acknowledged(&mut self, more: usize) {
-        let target = self.tally.acknowledged.load(SeqCst) + more;
-        self.until(|tally| tally.acknowledged.load(SeqCst) >= target).await;
+        let before = self.tally.acknowledged.load(SeqCst);
+        for next in 1..=more {
+            self.until(|tally| tally.acknowledged.load(SeqCst) >= before + next).await;
+        }
     }
 
     /// Waits for an effect of a failure.

@@ -14,6 +14,14 @@ use nix::unistd::Pid;
 
 use super::until;
 
+/// Many tests share two cores: what is tested is what is answered, not how soon. A real server's patience is shorter.
+const PATIENCE: [(&str, &str); 4] = [
+    ("TOKEN_REGISTRY_DATABASE_POOL_WAIT", "20s"),
+    ("TOKEN_REGISTRY_DATABASE_CONNECT_TIMEOUT", "20s"),
+    ("TOKEN_REGISTRY_LOCK_TIMEOUT", "10s"),
+    ("TOKEN_REGISTRY_DEFAULT_DEADLINE", "1m"),
+];
+
 /// A running process. Killed when it is dropped.
 pub struct Process {
     child: Child,
@@ -101,13 +109,14 @@ impl Process {
         Self { child, said, readers }
     }
 
-    /// `serve` on a free port, with JSON logs.
+    /// `serve` on a free port, with JSON logs, and patient where the environment doesn't say otherwise.
     pub fn serve(database_url: &str, environment: &[(&str, &str)]) -> Self {
         let mut all = vec![
             ("DATABASE_URL", database_url),
             ("TOKEN_REGISTRY_LISTEN", "127.0.0.1:0"),
             ("TOKEN_REGISTRY_LOG_FORMAT", "json"),
         ];
+        all.extend(PATIENCE);
         all.extend(environment);
         Self::start(&["serve"], &all)
     }
