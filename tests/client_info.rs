@@ -278,7 +278,7 @@ async fn a_flood_of_new_user_agents_fails_no_login_and_leaves_no_device_half_tol
     // A process of its own: the other tests' user agents are to be read.
     let server = Process::serve(&database.url, &[]);
     let address = server.serving().await;
-    // A connection carries 256 calls at once, as many as may wait.
+    // So that 400 come at once, more than may wait to be read.
     let connections: Vec<_> = (0..4).map(|_| Registry::reached_at(address, &database.url)).collect();
     let logins = join_all((0..1000_usize).map(|n| {
         let client = ClientInfo {

@@ -10,8 +10,8 @@ use crate::callers::digest;
 use crate::support::{Registry, reason, until_waiting_for_locks};
 
 /// As many requests as fill a line, the places before it, and more.
-const CONNECTIONS: usize = 20;
-const REQUESTS: usize = 250;
+const CONNECTIONS: usize = 50;
+const REQUESTS: usize = 100;
 
 fn file_of_callers() -> tempfile::NamedTempFile {
     let caller = |name: &str| format!("[{name}]\nroles = ['issuer']\nkeys_sha256 = ['{}']\n", digest(name));

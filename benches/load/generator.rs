@@ -17,10 +17,8 @@ use crate::requests::{Keys, Method};
 
 /// Connections that a load uses at most, unless told otherwise.
 pub const CONNECTIONS: usize = 4;
-/// Most requests under way in an open loop: beyond them the server is hopelessly behind.
-const OVERRUN: usize = 1000;
-/// Requests under way on one connection that the registry permits.
-const STREAMS: usize = 256;
+/// Requests under way on one connection that the registry permits. Beyond, it would refuse them, and end the connection.
+const STREAMS: usize = 100;
 /// How long answers are waited for after the end.
 const DRAIN: Duration = Duration::from_secs(12);
 
@@ -249,25 +247,28 @@ fn run(load: &Load, keys: &mut Keys) -> Result<Outcome, Failure> {
     }
     let ended = loop {
         let now = Instant::now();
-        let mut under_way: usize = lanes.iter().map(|lane| lane.waiting.len()).sum();
+        let under_way: usize = lanes.iter().map(|lane| lane.waiting.len()).sum();
         if now >= end || (under_way == 0 && schedule.is_none()) {
             break now;
         }
         let mut pause = end - now;
         if let Some(schedule) = &mut schedule {
             while schedule.due() <= now {
-                let lane = schedule.started as usize % lanes.len();
-                let lane = &mut lanes[lane];
-                if load.overload && lane.waiting.len() >= STREAMS {
-                    unsent += 1;
-                } else if !load.overload && under_way > OVERRUN {
-                    told.errors += 1;
-                } else {
-                    under_way += usize::from(lane.send(keys, method, schedule.due()));
+                let lane = lanes.iter_mut().min_by_key(|lane| lane.waiting.len());
+                match lane.filter(|lane| lane.waiting.len() < STREAMS) {
+                    Some(lane) => {
+                        lane.send(keys, method, schedule.due());
+                    }
+                    None if load.overload => unsent += 1,
+                    // Sent as soon as there is room; it waits since it was due.
+                    None => break,
                 }
                 schedule.started += 1;
             }
-            pause = pause.min(schedule.due() - now);
+            let until_due = schedule.due().saturating_duration_since(now);
+            if !until_due.is_zero() {
+                pause = pause.min(until_due);
+            }
         }
         for lane in &mut lanes {
             lane.connection.flush()?;
