@@ -37,9 +37,14 @@ struct Taking {
 impl Taking {
     /// With keys from a file.
     async fn from_file(keys: &[&SigningKey], settings: &[(&str, &str)]) -> Self {
+        Self::from_set(&key_set(keys), settings).await
+    }
+
+    /// With keys that are published so, in a file.
+    async fn from_set(set: &str, settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
-        std::fs::write(&file, key_set(keys)).unwrap();
+        std::fs::write(&file, set).unwrap();
         Self::start(directory, file.to_str().unwrap(), settings).await
     }
 
@@ -149,7 +154,7 @@ async fn a_token_is_taken_when_all_of_it_is_right() {
         ("a subject that is no text", key.sign(&but("sub", json!(["api"])))),
         ("a subject that is nobody here", key.token("stranger")),
         ("no JWT at all", "a.b.c".to_owned()),
-        ("too long", format!("{good}{}", "x".repeat(9000))),
+        ("too long", key.sign(&but("padding", json!("x".repeat(9000))))),
     ] {
         assert!(!taking.takes(&token).await, "{what}");
     }
@@ -158,6 +163,19 @@ async fn a_token_is_taken_when_all_of_it_is_right() {
     assert_eq!(refused.code(), Code::Ok, "an issuer may ask too");
     let said = taking.server.said();
     assert!(!said.contains(signature) && !said.contains("eyJ"), "{said}");
+}
+
+#[tokio::test]
+async fn keys_that_are_not_for_these_signatures_verify_nothing() {
+    let keys = ["one", "for encryption", "of another algorithm", "of another curve"].map(SigningKey::new);
+    let mut published = keys.each_ref().map(SigningKey::published);
+    published[1]["use"] = json!("enc");
+    published[2]["alg"] = json!("ES384");
+    published[3]["crv"] = json!("P-384");
+    let taking = Taking::from_set(&json!({"keys": published}).to_string(), &[]).await;
+    for (n, key) in keys.iter().enumerate() {
+        assert_eq!(taking.takes(&key.token("api")).await, n == 0, "{}", key.id);
+    }
 }
 
 #[tokio::test]

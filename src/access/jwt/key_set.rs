@@ -213,3 +213,24 @@ fn algorithm(of: KeyAlgorithm) -> Option<Algorithm> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_token_that_is_remembered_ends_all_the_same() {
+        let rules = Jwt { leeway: Duration::from_secs(30), ..Config::default().jwt };
+        let set = KeySet::empty(&rules);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        for (digest, expires) in [([1; 32], now + 60.0), ([2; 32], now - 5.0), ([3; 32], now - 60.0)] {
+            set.proven.insert(digest, Known { subject: "api".to_owned(), expires });
+        }
+        let prove = |digest| set.prove(b"a token", &[digest; 32]).map(|known| known.subject);
+        assert_eq!(prove(1), Ok("api".to_owned()));
+        assert_eq!(prove(2), Ok("api".to_owned()), "within the leeway");
+        assert_eq!(prove(3), Err(Unproven::Expired));
+        assert_eq!(prove(4), Err(Unproven::Malformed), "what isn't remembered is looked at");
+    }
+}

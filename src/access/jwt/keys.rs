@@ -175,5 +175,14 @@ mod tests {
         assert!(!seen(before(hour / 2)).keys_are_too_old(&address, hour));
         // A file is there or isn't.
         assert!(!seen(before(hour * 2)).keys_are_too_old(&file, hour));
+
+        let rules = Jwt { max_age: hour, ..rules.clone() };
+        let proves = |source, age| {
+            let current = RwLock::new(seen(before(age)));
+            Keys { source, rules: rules.clone(), current }.prove(b"a.b.c", &[0; 32]).unwrap_err()
+        };
+        // It isn't even looked at.
+        assert_eq!(proves(address, hour * 2), Unproven::UnknownKey);
+        assert_eq!(proves(file, hour * 2), Unproven::Malformed);
     }
 }
