@@ -1,6 +1,6 @@
 //! The server around the services: health, reflection, request ids, and an end that breaks nothing off.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::bytes::Bytes;
 use token_registry::proto::whitelist_service_client::WhitelistServiceClient;
@@ -266,6 +266,41 @@ async fn the_process_ends_only_when_the_call_under_way_was_answered() {
     patiently(under_way).await.unwrap().unwrap();
     let (status, said) = server.ended();
     assert_eq!(status.code(), Some(0), "{said}");
+}
+
+#[tokio::test]
+async fn refusals_for_overload_are_a_line_a_second_and_not_one_each() {
+    let database = fresh_database().await;
+    let small = [("TOKEN_REGISTRY_DATABASE_POOL_SIZE", "1"), ("TOKEN_REGISTRY_DATABASE_POOL_WAIT", "10ms")];
+    let since = Instant::now();
+    let mut server = Process::serve(&database.url, &small);
+    let registry = Registry::reached_at(server.serving().await, &database.url);
+    until(async || registry.add("ada", "laptop", "one").await.is_ok()).await;
+    let (mut sql, watching) = (registry.sql().await, registry.sql().await);
+    let lock = sql.transaction().await.unwrap();
+    lock.execute("select from sessions for update", &[]).await.unwrap();
+    let holding = registry.another_client();
+    let holding = tokio::spawn(async move {
+        loop {
+            // The one connection may be looking whether the database is there.
+            match holding.rotate("ada", "laptop", "one", "two").await {
+                Err(error) if error.code() == Code::Unavailable => {}
+                other => break other.map(|_| ()),
+            }
+        }
+    });
+    until_waiting_for_locks(&watching, 1).await;
+    for n in 0..100 {
+        assert_try_again(registry.add(&format!("user-{n}"), "laptop", "one").await, "OVERLOADED");
+    }
+    lock.commit().await.unwrap();
+    holding.await.unwrap().unwrap();
+    server.terminate();
+    let (_, said) = server.ended();
+    let lines = said.lines().filter(|line| line.contains("OVERLOADED"));
+    let lines: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: u64 = lines.iter().map(|line| line["calls"].as_u64().unwrap()).sum();
+    assert!(told >= 1 && lines.len() as u64 <= 1 + since.elapsed().as_secs(), "{lines:?}");
 }
 
 #[tokio::test]

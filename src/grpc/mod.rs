@@ -15,6 +15,7 @@ pub mod methods;
 mod observe;
 mod source;
 mod status;
+mod turned_away;
 mod user;
 mod whitelist;
 

@@ -16,8 +16,11 @@ use tracing::field::Empty;
 
 use super::methods::{self, Method};
 use super::status;
+use super::turned_away::TurnedAway;
 use crate::telemetry::{Metrics, traces};
 
+/// The reason of refusals that come in floods.
+const OVERLOADED: &str = "OVERLOADED";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The word for an answer, put into its extensions by the method.
@@ -28,13 +31,14 @@ pub struct Outcome(pub &'static str);
 #[derive(Debug, Clone)]
 pub struct Observe {
     metrics: Arc<Metrics>,
+    turned_away: Arc<TurnedAway>,
 }
 
 impl Observe {
     /// Counts calls in these metrics.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
+        Self { metrics, turned_away: Arc::default() }
     }
 }
 
@@ -42,7 +46,7 @@ impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed { inner, metrics: Arc::clone(&self.metrics) }
+        Observed { inner, observe: self.clone() }
     }
 }
 
@@ -50,7 +54,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
-    metrics: Arc<Metrics>,
+    observe: Observe,
 }
 
 impl<S> Service<Request<Body>> for Observed<S>
@@ -81,7 +85,7 @@ where
         let traced = span.in_scope(|| traces::call(request.headers(), method));
         let answering = span.in_scope(|| self.inner.call(request));
         let answering = answering.instrument(traced.clone()).instrument(span.clone());
-        let metrics = Arc::clone(&self.metrics);
+        let Observe { metrics, turned_away } = self.observe.clone();
         Box::pin(async move {
             // Dropped when the caller leaves, and counted so.
             let in_flight = metrics.calls.start(method, begun);
@@ -99,6 +103,10 @@ where
             let outcome = response.extensions().get::<Outcome>().map(|outcome| outcome.0);
             let reason = refused.as_ref().and_then(status::reason);
             traces::answered(&traced, refused.as_ref(), reason.as_deref().or(outcome).unwrap_or("OK"));
+            let overloaded = reason.as_deref().filter(|reason| *reason == OVERLOADED);
+            if let Some(reason) = overloaded {
+                turned_away.one(reason);
+            }
             span.in_scope(|| log(method, refused.as_ref(), outcome, begun));
             Ok(response)
         })
@@ -135,6 +143,9 @@ fn log(method: Option<&Method>, refused: Option<&Status>, outcome: Option<&'stat
     match code {
         Code::Internal | Code::Unknown | Code::DataLoss => {
             tracing::error!(outcome = reason, ?code, duration_us, "failed");
+        }
+        Code::Unavailable if reason == OVERLOADED => {
+            tracing::debug!(outcome = reason, ?code, duration_us, "refused");
         }
         Code::Unavailable | Code::DeadlineExceeded => {
             tracing::warn!(outcome = reason, ?code, duration_us, "failed");
