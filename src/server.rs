@@ -82,8 +82,7 @@ pub async fn run_with_ready(
     let metrics = Arc::new(Metrics::default());
     let store = Arc::new(Store::new(&config, &metrics)?);
     let scraped = scraped(&config, &metrics).await?;
-    let access =
-        config.callers.clone().map(|path| Access::read(path, &config.jwt)).transpose()?.map(Arc::new);
+    let access = Access::read(&config)?.map(Arc::new);
     let tls = Tls::read(&config)?.map(Arc::new);
     // Ended with this function.
     let mut following = JoinSet::new();

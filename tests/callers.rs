@@ -262,6 +262,26 @@ async fn a_file_that_changes_is_read_again_and_a_wrong_one_changes_nothing() {
 }
 
 #[tokio::test]
+async fn callers_by_what_nobody_can_show_here_are_told() {
+    let database = fresh_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("callers.toml");
+    let key = format!("keys_sha256 = ['{}']\n", digest("first"));
+    let api = |more: &str| std::fs::write(&file, format!("[api]\nroles = ['checker']\n{key}{more}")).unwrap();
+    api("");
+    let (server, _) = serve(&file, &database.url).await;
+    assert!(!server.said().contains("nobody can be known by them"), "{}", server.said());
+    for (names, key) in [("certificates", "tls_client_ca"), ("subjects", "jwt.keys")] {
+        api(&format!("{names} = ['api.example.org']"));
+        let said = format!("callers have {names}, but {key} is not set: nobody can be known by them");
+        until(async || server.said().contains(&said)).await;
+    }
+    // At a start, too.
+    let (server, _) = serve(&file, &database.url).await;
+    assert!(server.said().contains("callers have subjects, but jwt.keys is not set"), "{}", server.said());
+}
+
+#[tokio::test]
 async fn a_file_that_is_wrong_at_the_start_ends_it() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("callers.toml");

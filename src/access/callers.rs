@@ -145,6 +145,16 @@ impl Callers {
         self.by_subject.get(subject).cloned()
     }
 
+    /// Somebody who is known by a certificate, if anybody is.
+    pub(super) fn a_certificate(&self) -> Option<&Caller> {
+        self.by_certificate.values().next().map(Arc::as_ref)
+    }
+
+    /// Somebody who is known by a JWT's subject, if anybody is.
+    pub(super) fn a_subject(&self) -> Option<&Caller> {
+        self.by_subject.values().next().map(Arc::as_ref)
+    }
+
     pub(super) fn of_certificate(&self, name: &str) -> Option<Arc<Caller>> {
         self.by_certificate.get(name).cloned()
     }

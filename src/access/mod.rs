@@ -19,7 +19,7 @@ pub use callers::{Caller, CallersError};
 pub use jwt::{FetchError, KeySetError, KeysError, Unproven};
 pub use role::{Admits, Role, Roles, admits};
 
-use crate::config::Jwt;
+use crate::config::Config;
 use crate::watched::Watched;
 use callers::Callers;
 use jwt::Keys;
@@ -34,6 +34,8 @@ pub struct Access {
     watched: Mutex<Watched>,
     /// What JWTs are verified with, if they are taken.
     keys: Option<Keys>,
+    /// Whether callers are asked for certificates.
+    asks_for_certificates: bool,
 }
 
 /// Why callers can't be told apart.
@@ -61,15 +63,40 @@ pub enum Denied {
 }
 
 impl Access {
-    /// Reads the file of callers, and the keys of JWTs where these are in a file.
+    /// Reads the configured file of callers, if there is one, and the keys of JWTs where these are in a file.
     ///
     /// # Errors
     /// Everything that is wrong with the file of callers, or what is wrong with the keys.
-    pub fn read(path: PathBuf, jwt: &Jwt) -> Result<Self, AccessError> {
+    pub fn read(config: &Config) -> Result<Option<Self>, AccessError> {
+        let (Some(path), jwt) = (config.callers.clone(), &config.jwt) else { return Ok(None) };
         let watched = Mutex::new(Watched::new([&path]));
         let callers = RwLock::new(Arc::new(Callers::read(&path)?));
         let keys = jwt.keys.as_deref().map(|from| Keys::read(from, jwt)).transpose()?;
-        Ok(Self { path, callers, watched, keys })
+        let access =
+            Self { path, callers, watched, keys, asks_for_certificates: config.tls_client_ca.is_some() };
+        access.warn_of_names_in_vain();
+        Ok(Some(access))
+    }
+
+    /// Says of callers that are known by what nobody can show here why they will be refused.
+    fn warn_of_names_in_vain(&self) {
+        let callers = self.callers();
+        for (names, can_be_shown, key) in [
+            ("certificates", self.asks_for_certificates, "tls_client_ca"),
+            ("subjects", self.keys.is_some(), "jwt.keys"),
+        ] {
+            let caller = if names == "subjects" { callers.a_subject() } else { callers.a_certificate() };
+            if let Some(caller) = caller.filter(|_| !can_be_shown) {
+                tracing::warn!(
+                    file = %self.path.display(), caller = caller.name,
+                    "callers have {names}, but {key} is not set: nobody can be known by them"
+                );
+            }
+        }
+    }
+
+    fn callers(&self) -> Arc<Callers> {
+        Arc::clone(&self.callers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Judges a call by what its method admits: who calls, where that has to be known.
@@ -87,7 +114,7 @@ impl Access {
         if admits == Admits::Everybody {
             return Ok(None);
         }
-        let callers = Arc::clone(&self.callers.read().unwrap_or_else(PoisonError::into_inner));
+        let callers = self.callers();
         let caller = if let Some(value) = headers.get(AUTHORIZATION) {
             let key = bearer(value.as_bytes()).ok_or(Denied::Unknown)?;
             // The look-up's time tells of the digest, from which nobody gets to the key.
@@ -134,6 +161,7 @@ impl Access {
                 Ok(callers) => {
                     tracing::info!(callers = callers.len(), "callers were read again");
                     *self.callers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(callers);
+                    self.warn_of_names_in_vain();
                 }
                 Err(error) => tracing::error!(%error, "callers stay as they were"),
             }
