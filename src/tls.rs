@@ -5,21 +5,21 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, GeneralName, X509Certificate};
 
 use crate::config::Config;
 use crate::watched::Watched;
@@ -48,6 +48,8 @@ struct Files {
     certificate: PathBuf,
     key: PathBuf,
     client_ca: Option<PathBuf>,
+    /// The lists of certificates that those authorities took back.
+    client_crl: Option<PathBuf>,
     /// Whether a caller may come without a certificate: it has a key then, or is refused.
     certificate_is_optional: bool,
 }
@@ -70,6 +72,9 @@ pub enum TlsError {
     /// The authorities can't be used.
     #[error("the authorities in {0} can't be used: {1}")]
     Authorities(PathBuf, VerifierBuilderError),
+    /// The authorities' revocation lists can't be used.
+    #[error("the revocation lists in {0} can't be used: {1}")]
+    Revocations(PathBuf, VerifierBuilderError),
     /// Our settings of TLS contradict themselves: a fault of ours.
     #[error("TLS can't be set up: {0}")]
     Settings(rustls::Error),
@@ -88,9 +93,12 @@ impl Tls {
             certificate,
             key,
             client_ca: config.tls_client_ca.clone(),
+            client_crl: config.tls_client_crl.clone(),
             certificate_is_optional: config.callers.is_some(),
         };
-        let watched = Watched::new([&files.certificate, &files.key].into_iter().chain(&files.client_ca));
+        let watched = Watched::new(
+            [&files.certificate, &files.key].into_iter().chain(&files.client_ca).chain(&files.client_crl),
+        );
         let current = files.read()?;
         tracing::info!(expires = %date(current.expires), "calls are encrypted");
         Ok(Some(Self { files, current: RwLock::new(current), watched: Mutex::new(watched) }))
@@ -162,8 +170,15 @@ impl Files {
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
                 let verifier =
                     if self.certificate_is_optional { verifier.allow_unauthenticated() } else { verifier };
+                let lists = self.client_crl.as_deref().map(revocations).transpose()?.unwrap_or_default();
+                // A list that is over is left in force: see `docs/operating.md`.
                 let verifier =
-                    verifier.build().map_err(|error| TlsError::Authorities(path.clone(), error))?;
+                    verifier.with_crls(lists).build().map_err(|error| match (error, &self.client_crl) {
+                        (error @ VerifierBuilderError::InvalidCrl(_), Some(lists)) => {
+                            TlsError::Revocations(lists.clone(), error)
+                        }
+                        (error, _) => TlsError::Authorities(path.clone(), error),
+                    })?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
@@ -222,6 +237,30 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(TlsError::Certificate(path.to_owned(), "there is no certificate in it"));
     }
     Ok(certificates)
+}
+
+/// All revocation lists of a file. The log says of one that is over that a newer one should be there.
+fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let of = |error| TlsError::File(path.to_owned(), error);
+    let lists: Vec<_> = CertificateRevocationListDer::pem_file_iter(path)
+        .map_err(of)?
+        .collect::<Result<_, _>>()
+        .map_err(of)?;
+    if lists.is_empty() {
+        return Err(TlsError::Certificate(path.to_owned(), "there is no revocation list in it"));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    for list in &lists {
+        let Ok((_, list)) = CertificateRevocationList::from_der(list) else { continue };
+        let next = list.next_update().map(|next| next.timestamp());
+        if let Some(next) = next.filter(|next| u64::try_from(*next).unwrap_or_default() < now) {
+            tracing::warn!(
+                file = %path.display(), authority = %list.issuer(), next_update = %date(next),
+                "a revocation list is over and stays in force: what was revoked since isn't known"
+            );
+        }
+    }
+    Ok(lists)
 }
 
 /// When a certificate expires, in seconds since 1970.

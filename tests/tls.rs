@@ -38,7 +38,17 @@ impl Secured {
 
     /// With these callers, if any; whether certificates of callers are asked for; and further settings.
     async fn start_with(callers: Option<&str>, asks: bool, settings: &[(&str, &str)]) -> Self {
-        let (database, authority) = (fresh_database().await, Authority::new());
+        Self::start_of(Authority::new(), callers, asks, settings).await
+    }
+
+    /// As [`Self::start_with`], with certificates of this authority.
+    async fn start_of(
+        authority: Authority,
+        callers: Option<&str>,
+        asks: bool,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let database = fresh_database().await;
         let files = Files::new(&authority.issue("localhost"), &authority);
         let mut environment = vec![
             ("TOKEN_REGISTRY_TLS_CERTIFICATE", files.text("tls.crt")),
@@ -216,6 +226,36 @@ async fn an_authority_that_is_replaced_counts_for_new_connections() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_revoked_is_refused_from_the_next_connection_on() {
+    let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let (hour, now) = (Duration::from_hours(1), SystemTime::now());
+    let file = directory.path().join("ca.crl");
+    std::fs::write(&file, authority.revocation_list(&[], now + hour)).unwrap();
+    let settings = [("TOKEN_REGISTRY_TLS_CLIENT_CRL", file.to_str().unwrap())];
+    let secured = Secured::start_of(authority, None, true, &settings).await;
+    let list = |revoked: &[&Identity], until| {
+        std::fs::write(&file, secured.authority.revocation_list(revoked, until)).unwrap();
+    };
+    let [stolen, kept] = ["a.example.org", "b.example.org"].map(|name| secured.authority.issue(name));
+    let taken = async |shown: &Identity| secured.call(CHECK, Some(shown), None).await.is_some();
+    assert!(taken(&stolen).await && taken(&kept).await);
+    list(&[&stolen], now + hour);
+    until(async || !taken(&stolen).await).await;
+    assert!(taken(&kept).await);
+
+    // A file without a list changes nothing, and neither does time: what is on a list that is over is refused still.
+    std::fs::write(&file, "").unwrap();
+    until(async || secured.server.said().contains("there is no revocation list in it")).await;
+    assert!(!taken(&stolen).await && taken(&kept).await);
+    list(&[&stolen], now - hour);
+    until(async || secured.server.said().contains("a revocation list is over and stays in force")).await;
+    assert!(!taken(&stolen).await && taken(&kept).await);
+    // Another authority's list says nothing of these: nobody is let in unseen.
+    std::fs::write(&file, Authority::new().revocation_list(&[], now + hour)).unwrap();
+    until(async || !taken(&kept).await).await;
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_shake_hands_holds_up_nobody_and_is_let_go() {
     // Long enough for those who do shake hands on a busy machine.
     let settings = [("TOKEN_REGISTRY_MAX_CONNECTIONS", "20"), ("TOKEN_REGISTRY_PEER_TIMEOUT", "5s")];
@@ -271,6 +311,17 @@ fn what_cannot_be_used_ends_the_start() {
     for said in ["tls_client_ca: needs tls_certificate", "tls_key: needs tls_certificate"] {
         assert!(err.contains(said), "{err}");
     }
+    let (code, err) = serve(&[("TOKEN_REGISTRY_TLS_CLIENT_CRL", "ca.crl")]);
+    assert_eq!(code, Some(64), "{err}");
+    assert!(err.contains("tls_client_crl: needs tls_client_ca"), "{err}");
+    let (code, err) = serve(&[
+        ("TOKEN_REGISTRY_TLS_CERTIFICATE", &files.text("tls.crt")),
+        ("TOKEN_REGISTRY_TLS_KEY", &files.text("tls.key")),
+        ("TOKEN_REGISTRY_TLS_CLIENT_CA", &files.text("ca.crt")),
+        ("TOKEN_REGISTRY_TLS_CLIENT_CRL", &files.text("empty")),
+    ]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("empty: there is no revocation list in it"), "{err}");
 }
 
 #[test]
@@ -303,6 +354,31 @@ async fn plain_calls_from_the_network_are_served_when_that_is_said() {
     let port = server.serving().await.port();
     let answer = wire::exchange(([127, 0, 0, 1], port).into(), CHECK, &[], question()).await;
     assert_eq!(answer.status().code(), Code::Ok);
+}
+
+#[test]
+fn the_command_line_sends_no_key_over_the_network_unencrypted_unless_it_is_told_to() {
+    let key = ("TOKEN_REGISTRY_TOKEN", "canary-key");
+    let call = |address: &str, more: &[&str], environment: &[(&str, &str)]| {
+        let command = ["health", "--timeout", "300ms", "--address", address];
+        let ended = run(&[&command, more].concat(), environment);
+        assert!(!ended.err.contains("canary"), "{}", ended.err);
+        (ended.code, ended.err)
+    };
+    // Nobody of that name is there.
+    for address in ["registry.invalid:50051", "http://registry.invalid:50051"] {
+        let (code, err) = call(address, &[], &[key]);
+        assert_eq!(code, Some(64), "{err}");
+        assert!(err.contains("--plaintext everywhere"), "{err}");
+        assert_eq!(call(address, &["--plaintext", "everywhere"], &[key]).0, Some(69));
+        // What a server was told is said of its own links.
+        assert_eq!(call(address, &[], &[key, ("TOKEN_REGISTRY_PLAINTEXT", "everywhere")]).0, Some(64));
+        assert_eq!(call(address, &[], &[]).0, Some(69));
+    }
+    for address in ["https://registry.invalid:50051", "127.0.0.1:1", "localhost:1", "http://[::1]:1"] {
+        let (code, err) = call(address, &[], &[key]);
+        assert_eq!(code, Some(69), "{address}: {err}");
+    }
 }
 
 #[tokio::test]

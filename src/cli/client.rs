@@ -1,5 +1,6 @@
 //! Calls to a running registry.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ pub(super) struct Connection {
     /// File with the key or JWT to call with; or set the environment variable `TOKEN_REGISTRY_TOKEN` to it
     #[arg(long, env = "TOKEN_REGISTRY_TOKEN_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
+    /// To where the key or JWT may be sent without encryption; everywhere is for a registry behind something that encrypts
+    #[arg(long, value_name = "WHERE", default_value = "loopback", value_parser = ["loopback", "everywhere"])]
+    plaintext: String,
     /// Authorities that the registry's certificate may come from, as PEM; the system's when not given
     #[arg(long, env = "TOKEN_REGISTRY_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
     ca: Option<PathBuf>,
@@ -71,6 +75,17 @@ impl Connection {
         let endpoint = Endpoint::from_shared(url.clone())
             .map_err(|error| Failure::Usage(format!("{address} is no address: {}", with_causes(&error))))?
             .connect_timeout(*timeout);
+        if bearer.is_some()
+            && url.starts_with("http://")
+            && self.plaintext == "loopback"
+            && !is_loopback(&endpoint)
+        {
+            let message = format!(
+                "{address}: the key or JWT would be sent over the network without encryption; use https://HOST:PORT, or, \
+                 where something between encrypts, --plaintext everywhere"
+            );
+            return Err(Failure::Usage(message));
+        }
         let connected = if url.starts_with("https://") {
             let identity = self.client_certificate.as_deref().zip(self.client_key.as_deref());
             let config = tls::of_client(self.ca.as_deref(), identity)
@@ -104,6 +119,13 @@ impl Connection {
         bearer.set_sensitive(true);
         Ok(Some(bearer))
     }
+}
+
+/// Whether an address is on this machine.
+fn is_loopback(endpoint: &Endpoint) -> bool {
+    let host = endpoint.uri().host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
 }
 
 /// A connection to a registry.

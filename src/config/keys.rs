@@ -81,6 +81,8 @@ pub(super) static SECTIONS: &[Section] = &[
             "The certificate's key, as PEM"),
         key("tls_client_ca", Kind::Path, None,
             "Authorities of callers' certificates, as PEM; callers must show one then, or bring a key"),
+        key("tls_client_crl", Kind::Path, None,
+            "Revocation lists of those authorities, one of each, as PEM; read again when they change"),
         key("plaintext", Kind::Choice(&["loopback", "everywhere"]), Some("loopback"),
             "From where unencrypted calls are served; everywhere is for a registry behind something that \
              encrypts"),

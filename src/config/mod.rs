@@ -78,6 +78,9 @@ pub struct Config {
     /// The authorities of callers' certificates, as PEM. A caller must show one then, unless it may bring a key instead
     /// (`callers`).
     pub tls_client_ca: Option<PathBuf>,
+    /// The revocation lists of those authorities, as PEM. With it each authority needs one: a certificate of whose authority
+    /// there is none is refused. A list that is over stays in force.
+    pub tls_client_crl: Option<PathBuf>,
     /// From where unencrypted calls are served.
     pub plaintext: Plaintext,
     /// The file of callers: who may call, with which keys and certificates, in which roles. It is read again when it
@@ -289,6 +292,9 @@ impl Config {
         }
         if self.tls_client_ca.is_some() && self.tls_certificate.is_none() {
             wrong("tls_client_ca", "needs tls_certificate".to_owned());
+        }
+        if self.tls_client_crl.is_some() && self.tls_client_ca.is_none() {
+            wrong("tls_client_crl", "needs tls_client_ca".to_owned());
         }
         let Jwt { keys, issuer, audience, .. } = &self.jwt;
         for (key, is_set) in [("jwt.issuer", issuer.is_some()), ("jwt.audience", audience.is_some())] {

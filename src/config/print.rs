@@ -132,6 +132,7 @@ mod tests {
             ("tls_certificate", "/tmp/tls.crt"),
             ("tls_key", "/tmp/tls.key"),
             ("tls_client_ca", "/tmp/ca.crt"),
+            ("tls_client_crl", "/tmp/ca.crl"),
             ("plaintext", "everywhere"),
             ("callers", "/tmp/callers.toml"),
             ("jwt.keys", "https://issuer.example.org/jwks.json"),

@@ -5,17 +5,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use h2::client::SendRequest;
 use prost::bytes::Bytes;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod,
+    KeyPair, RevokedCertParams, SanType, SerialNumber,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// An authority that certificates are made by.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -57,6 +61,26 @@ impl Authority {
             vec![if name.contains("://") { SanType::URI(text) } else { SanType::DnsName(text) }];
         change(&mut params);
         Identity { certificate: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
+    }
+
+    /// Its revocation list with these certificates, as PEM: of an hour before `until`, when the next one is due.
+    pub fn revocation_list(&self, revoked_certs: &[&Identity], until: SystemTime) -> String {
+        let since = until - Duration::from_hours(1);
+        let revoked = |identity: &&Identity| RevokedCertParams {
+            serial_number: identity.serial_number(),
+            revocation_time: since.into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: since.into(),
+            next_update: until.into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.0).unwrap().pem().unwrap()
     }
 
     /// What a server needs that shows a certificate with this name.
@@ -109,6 +133,12 @@ impl Authority {
 impl Identity {
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
+    }
+
+    fn serial_number(&self) -> SerialNumber {
+        let der = self.der();
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        SerialNumber::from_slice(certificate.raw_serial())
     }
 }
 
