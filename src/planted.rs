@@ -37,6 +37,10 @@ pub enum Bug {
     BornAlive,
     /// Whether a session lives is answered from a cache.
     StaleCheck,
+    /// A key that was just revoked still authenticates.
+    StaleAuthentication,
+    /// A key that takes the place of others doesn't see the one that was just made, and leaves it alive.
+    ReplaceMissesKey,
 }
 
 /// All bugs, by name.
@@ -52,6 +56,8 @@ pub const ALL: &[(&str, Bug)] = &[
     ("grace-forks", Bug::GraceForks),
     ("born-alive", Bug::BornAlive),
     ("stale-check", Bug::StaleCheck),
+    ("stale-authentication", Bug::StaleAuthentication),
+    ("replace-misses-key", Bug::ReplaceMissesKey),
 ];
 
 /// For how long the bugs that don't see what just happened don't see it: long, so that slow machines meet it too.
@@ -116,6 +122,13 @@ pub(crate) fn sql(name: &str, sql: String) -> String {
             "(t.consumed_at is null and",
             &format!("(coalesce(t.consumed_at > clock_timestamp() - {JUST}, true) and"),
         ),
+        (Bug::StaleAuthentication, "auth/find.sql" | "auth/find_set.sql") => sql.replace(
+            "t.revoked_at is not null",
+            &format!("coalesce(t.revoked_at < clock_timestamp() - {JUST}, false)"),
+        ),
+        (Bug::ReplaceMissesKey, "auth/replace.sql") => {
+            format!("{} and t.created < clock_timestamp() - {JUST}", sql.trim_end())
+        }
         (Bug::BornAlive, "session/add.sql" | "session/add_set.sql") => {
             sql.replace("for share", "for key share").replace(
                 "select clock_timestamp() as now offset 0",

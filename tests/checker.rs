@@ -175,7 +175,7 @@ fn a_secret_is_claimed_once_and_one_of_several_issues_is_alive() {
 
 #[test]
 fn an_inactive_user_has_no_live_session() {
-    let counts = Counts { sessions: 0, tokens: 0 };
+    let counts = Counts::default();
     let suspended = event(
         10,
         20,

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use token_registry::config::Config;
 use token_registry::proto::user_service_client::UserServiceClient;
 
 use crate::contract::caller::{Caller, Outcome};
@@ -17,6 +19,7 @@ use crate::contract::shrink::shrink;
 use crate::contract::timeline::timeline;
 use crate::contract::words::{Call, Names};
 use crate::support::Registry;
+use crate::support::keys::prefixed;
 
 /// Runs a program, a call after the other; each number says a call. Answers its history.
 async fn run(
@@ -30,6 +33,7 @@ async fn run(
     // One channel for all programs.
     caller.whitelist = registry.whitelist.clone();
     caller.generic = registry.generic.clone();
+    caller.auth = registry.auth.clone();
     caller.users = UserServiceClient::clone(&registry.users);
     let mut known = Known::default();
     let mut history = Vec::new();
@@ -42,7 +46,7 @@ async fn run(
         history.push(Event { who: 0, call, answer: Some(answer), began: 2 * n, ended: 2 * n + 1 });
     }
     // Whatever went wrong unseen is seen now.
-    let mut questions = vec![Call::GetUser, Call::ListSessions];
+    let mut questions = vec![Call::GetUser, Call::ListSessions, Call::ListKeys];
     questions.extend(Known::purposes().map(|purpose| Call::ListTokens { purpose }));
     for (n, call) in (2 * program.len() as u64..).step_by(2).zip(questions) {
         let outcome = caller.call(&call).await;
@@ -52,28 +56,53 @@ async fn run(
     (history, names)
 }
 
-#[test]
-fn the_server_answers_random_programs_as_the_contract_says() {
+/// Runs random programs against a server that is configured as the model has it, but for a change.
+fn compare(change: impl FnOnce(&mut Config), config: proptest::test_runner::Config) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let registry = runtime.block_on(Registry::start_with(|config| {
         config.generic_tokens.window_attempts = u32::try_from(WINDOW_ATTEMPTS).unwrap();
+        prefixed(config);
+        change(config);
     }));
     let themes = prop::sample::select(Theme::ALL.to_vec());
     let programs = prop::collection::vec(any::<u64>(), 1..120);
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
     let users = AtomicUsize::new(0);
-    TestRunner::new(config)
-        .run(&(themes, programs), |(theme, program)| {
-            let user = users.fetch_add(1, Relaxed);
-            let (history, names) = runtime.block_on(run(&registry, &format!("user-{user}"), theme, &program));
-            let verdict = check(&history);
-            if verdict == Verdict::Allowed {
-                return Ok(());
-            }
-            let shrunk = shrink(&history);
-            let told = timeline(&shrunk.essence, &names.lock().unwrap());
-            Err(TestCaseError::fail(format!("{verdict:?}:\n{told}")))
-        })
-        .unwrap_or_else(|failure| panic!("{failure}"));
+    let outcome = TestRunner::new(config).run(&(themes, programs), |(theme, program)| {
+        let user = users.fetch_add(1, Relaxed);
+        let (history, names) = runtime.block_on(run(&registry, &format!("user-{user}"), theme, &program));
+        let verdict = check(&history);
+        if verdict == Verdict::Allowed {
+            return Ok(());
+        }
+        let shrunk = shrink(&history);
+        let told = timeline(&shrunk.essence, &names.lock().unwrap());
+        Err(TestCaseError::fail(format!("{verdict:?}:\n{told}")))
+    });
+    outcome.map_err(|failure| failure.to_string())
+}
+
+#[test]
+fn the_server_answers_random_programs_as_the_contract_says() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
+    let config = proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() };
+    compare(|_| {}, config).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn a_server_that_differs_in_a_rule_is_found() {
+    let config = || proptest::test_runner::Config {
+        cases: 100,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..Default::default()
+    };
+    // Every predecessor is a replay at once.
+    let strict = compare(|server| server.rotation_grace = Duration::ZERO, config());
+    assert!(strict.is_err(), "no program met the grace");
+    // Fewer guesses.
+    let fewer = compare(|server| server.generic_tokens.window_attempts = 2, config());
+    assert!(fewer.is_err(), "no program guessed so often");
+    // Nobody is made known by what is done for them.
+    let known = compare(|server| server.require_known_users = true, config());
+    assert!(known.is_err(), "no program began with a user who wasn't known");
 }

@@ -100,7 +100,7 @@ fn judge(arena: &Arena, histories: &Mutex<Histories>) -> Vec<Violation> {
 
 /// Questions about everything of a user, at the end of a party, until all are answered.
 pub async fn look_at_everything(arena: &Arena, history: &mut History, rng: &mut StdRng) {
-    let mut questions = vec![Call::GetUser, Call::ListSessions];
+    let mut questions = vec![Call::GetUser, Call::ListSessions, Call::ListKeys];
     questions.extend(Known::purposes().map(|purpose| Call::ListTokens { purpose }));
     let callers = arena.callers(&history.user_id, &history.names, 0);
     for call in questions {

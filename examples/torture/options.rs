@@ -69,6 +69,8 @@ pub enum Only {
     OneTime,
     /// Callers: everything of a user, and what ends it
     User,
+    /// Callers: API keys
+    Keys,
     /// Faults: SIGKILL of a server
     KillServer,
     /// Faults: SIGSTOP of a server, for a while
@@ -123,8 +125,12 @@ pub struct Plan {
     pub quiet: bool,
 }
 
-const THEMES: [(Only, Theme); 3] =
-    [(Only::Sessions, Theme::Sessions), (Only::OneTime, Theme::OneTime), (Only::User, Theme::User)];
+const THEMES: [(Only, Theme); 4] = [
+    (Only::Sessions, Theme::Sessions),
+    (Only::OneTime, Theme::OneTime),
+    (Only::User, Theme::User),
+    (Only::Keys, Theme::Keys),
+];
 /// Faults, and how often each comes.
 const FAULTS: [(u32, Only); 12] = [
     (14, Only::KillServer),
@@ -148,7 +154,7 @@ impl CommandLine {
             THEMES.iter().filter(|(name, _)| only.contains(name)).map(|(_, theme)| *theme).collect();
         if themes.is_empty() {
             // The hot path twice as often.
-            themes = vec![Theme::Sessions, Theme::Sessions, Theme::OneTime, Theme::User];
+            themes = vec![Theme::Sessions, Theme::Sessions, Theme::OneTime, Theme::User, Theme::Keys];
         }
         let mut faults: Vec<_> = FAULTS.into_iter().filter(|(_, fault)| only.contains(fault)).collect();
         if calm {

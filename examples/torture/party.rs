@@ -220,6 +220,8 @@ pub fn record(
 fn is_surely_written(call: &Call, answer: &Answer) -> bool {
     match answer {
         Answer::Rotated(RotationOutcome::Retried, _) | Answer::User { .. } => false,
+        // The copy of a request may be answered from what was read alone.
+        Answer::KeyMade(..) => !matches!(call, Call::CreateKey { request: Some(_), .. }),
         Answer::Claimed(_) => !matches!(call, Call::Consume { id: Some(_), .. }),
         Answer::Deleted(counts) => *counts != Counts::default(),
         answer => !call.changed_nothing(answer),

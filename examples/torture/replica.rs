@@ -35,6 +35,7 @@ impl Replica {
             // Windows either outlast a history or are shut.
             ("TOKEN_REGISTRY_ROTATION_GRACE".to_owned(), "2m".to_owned()),
             ("TOKEN_REGISTRY_GENERIC_TOKENS_WINDOW_ATTEMPTS".to_owned(), WINDOW_ATTEMPTS.to_string()),
+            ("TOKEN_REGISTRY_AUTH_TOKENS_MODEL".to_owned(), "prefixed".to_owned()),
         ];
         if let Some(bug) = bug {
             environment.push(("PLANTED_BUG".to_owned(), bug.to_owned()));

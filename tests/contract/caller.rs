@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use token_registry::proto as p;
+use token_registry::proto::auth_token_service_client::AuthTokenServiceClient;
 use token_registry::proto::generic_token_service_client::GenericTokenServiceClient;
 use token_registry::proto::user_service_client::UserServiceClient;
 use token_registry::proto::whitelist_service_client::WhitelistServiceClient;
@@ -12,8 +13,8 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::words::{
-    Answer, Call, Counts, ErrorReason, Name, Names, Purpose, RevocationReason, Session, SessionRow, TokenRow,
-    Value, Wanted, Which,
+    Answer, Call, Counts, ErrorReason, KeyRow, Name, Names, Purpose, RevocationReason, Session, SessionRow,
+    TokenRow, TokenState, Value, Wanted, Which,
 };
 
 /// What came of a call.
@@ -31,6 +32,7 @@ pub enum Outcome {
 pub struct Caller {
     pub whitelist: WhitelistServiceClient<Channel>,
     pub generic: GenericTokenServiceClient<Channel>,
+    pub auth: AuthTokenServiceClient<Channel>,
     pub users: UserServiceClient<Channel>,
     pub user_id: String,
     pub names: Arc<Mutex<Names>>,
@@ -43,6 +45,7 @@ impl Caller {
         Self {
             whitelist: WhitelistServiceClient::new(channel.clone()),
             generic: GenericTokenServiceClient::new(channel.clone()),
+            auth: AuthTokenServiceClient::new(channel.clone()),
             users: UserServiceClient::new(channel),
             user_id: user_id.to_owned(),
             names: Arc::clone(names),
@@ -97,6 +100,11 @@ impl Caller {
             | Call::CheckSecret { .. }
             | Call::ListTokens { .. }
             | Call::RevokeTokens { .. } => self.send_to_generic(call).await,
+            Call::CreateKey { .. }
+            | Call::Authenticate { .. }
+            | Call::GetKey { .. }
+            | Call::ListKeys
+            | Call::DeleteKey { .. } => self.send_to_auth(call).await,
             Call::CreateUser
             | Call::GetUser
             | Call::SetActive { .. }
@@ -250,6 +258,48 @@ impl Caller {
         })
     }
 
+    async fn send_to_auth(&self, call: &Call) -> Result<Answer, Status> {
+        let user_id = self.user_id.clone();
+        let mut client = self.auth.clone();
+        Ok(match *call {
+            Call::CreateKey { name, replace, request } => {
+                let request = p::CreateAuthTokenRequest {
+                    user_id,
+                    replace,
+                    name: format!("key-{name}"),
+                    lifetime: None,
+                    request_id: request.map(|request| format!("request-{request}")),
+                };
+                let answer = client.create_auth_token(self.request(request)).await?.into_inner();
+                Answer::KeyMade(self.key(answer.auth_token), self.name(&answer.key))
+            }
+            Call::Authenticate { key } => {
+                let request = p::AuthenticateAuthTokenRequest { key: self.text(key) };
+                let answer = client.authenticate_auth_token(self.request(request)).await?.into_inner();
+                if answer.state() != TokenState::Unknown && answer.user_id != user_id {
+                    return Ok(Answer::Wrong(format!("the key is {}'s", answer.user_id)));
+                }
+                Answer::Authenticated(answer.state(), answer.auth_token.map(|token| self.key(Some(token))))
+            }
+            Call::GetKey { prefix } => {
+                let request = p::GetAuthTokenRequest { user_id, prefix: Some(self.text(prefix)) };
+                Answer::Key(
+                    self.key(client.get_auth_token(self.request(request)).await?.into_inner().auth_token),
+                )
+            }
+            Call::DeleteKey { prefix } => {
+                let request = p::DeleteAuthTokenRequest { user_id, prefix: Some(self.text(prefix)) };
+                let answer = client.delete_auth_token(self.request(request)).await?;
+                Answer::Count(answer.into_inner().deleted_count)
+            }
+            _ => {
+                let request = p::ListAuthTokensRequest { user_id, page_size: 500, ..Default::default() };
+                let tokens = client.list_auth_tokens(self.request(request)).await?.into_inner().auth_tokens;
+                Answer::Keys(tokens.into_iter().map(|token| self.key(Some(token))).collect())
+            }
+        })
+    }
+
     async fn send_to_users(&self, call: &Call) -> Result<Answer, Status> {
         let user_id = self.user_id.clone();
         let mut client = self.users.clone();
@@ -270,12 +320,12 @@ impl Caller {
                 let answer = client.set_user_active(self.request(request)).await?.into_inner();
                 self.counted(answer.user, answer.revoked)
             }
-            Call::RevokeCredentials { except, keep, request } => {
+            Call::RevokeCredentials { except, keep, keep_keys, request } => {
                 let request = p::RevokeCredentialsRequest {
                     user_id,
                     except_session: except.map(name_of),
                     keep_purposes: keep.map(purpose_of).into_iter().collect(),
-                    keep_auth_tokens: Some(true),
+                    keep_auth_tokens: Some(keep_keys),
                     request_id: request.map(|request| format!("request-{request}")),
                 };
                 let answer = client.revoke_credentials(self.request(request)).await?.into_inner();
@@ -330,6 +380,12 @@ impl Caller {
         }
     }
 
+    fn key(&self, token: Option<p::AuthToken>) -> KeyRow {
+        let token = token.unwrap_or_default();
+        let name = token.name.strip_prefix("key-").and_then(|name| name.parse().ok());
+        KeyRow { prefix: self.name(&token.prefix), name: name.unwrap_or(u8::MAX), state: token.state() }
+    }
+
     fn user(&self, user: Option<p::User>) -> (bool, Name) {
         let user = user.unwrap_or_default();
         (user.active, self.name(&user.credential_version))
@@ -343,7 +399,7 @@ impl Caller {
 
 fn counts(counts: Option<p::Counts>) -> Counts {
     let counts = counts.unwrap_or_default();
-    Counts { sessions: counts.sessions, tokens: counts.generic_tokens }
+    Counts { sessions: counts.sessions, tokens: counts.generic_tokens, keys: counts.auth_tokens }
 }
 
 fn name_of(session: Session) -> String {

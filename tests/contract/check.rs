@@ -5,7 +5,7 @@
 //! are all answered as the specification says. That covers the contract's promises about order: what an answered
 //! revocation ended is seen ended by everyone who asks later, a jti is swapped once, a value is claimed once, and so on.
 //!
-//! The unit is the user with all sessions and one-time tokens, so a call that ends all of them at once is one step that
+//! The unit is the user with all sessions, one-time tokens and API keys, so a call that ends all of them at once is one step that
 //! everybody sees whole or not at all. That is more than the contract says (it would allow a list to be read while a
 //! revocation of many is half visible), and what the registry does: one statement or one transaction a call. A history
 //! that passes proves that this run broke no promise about this user; it says nothing of other runs, of promises across
@@ -14,7 +14,7 @@
 //! **Unknown outcomes.** A call whose caller was told that the outcome is unknown, or nothing at all, may take effect at
 //! any moment after it was sent, or never.
 //!
-//! **Names that the server makes** (a minted jti, a version, a challenge) are taken from the answer. Where there is none,
+//! **Names that the server makes** (a minted jti, a version, a challenge, a key) are taken from the answer. Where there is none,
 //! every name that turns up elsewhere and is nobody else's for sure is tried, and one that is never seen.
 //!
 //! The search goes through the history in time (Lowe's just-in-time linearization): it keeps every state that the user
@@ -258,8 +258,11 @@ struct NamesSeen {
     jtis: Vec<(Name, u64)>,
     versions: Vec<(Name, u64)>,
     challenges: Vec<(Name, u64)>,
+    prefixes: Vec<(Name, u64)>,
     /// Issues with a request: what any copy of it was answered.
     issued: HashMap<u8, Vec<(Name, Name)>>,
+    /// The same of API keys.
+    keys: HashMap<u8, Vec<(Name, Name)>>,
 }
 
 /// When each jti was first in an answer.
@@ -281,6 +284,8 @@ fn first_told(history: &[Event]) -> HashMap<Name, u64> {
 impl NamesSeen {
     fn of(history: &[Event]) -> Self {
         let (mut jtis, mut versions, mut challenges) = (Vec::new(), Vec::new(), Vec::new());
+        let mut prefixes = Vec::new();
+        let mut keys: HashMap<u8, Vec<(Name, Name)>> = HashMap::new();
         let mut owned = HashSet::new();
         let first_told = first_told(history);
         let mut issued: HashMap<u8, Vec<(Name, Name)>> = HashMap::new();
@@ -319,6 +324,14 @@ impl NamesSeen {
                         None => drop(owned.insert(row.challenge)),
                     }
                 }
+                Answer::Key(row) | Answer::Authenticated(_, Some(row)) => prefixes.push((row.prefix, *ended)),
+                Answer::Keys(rows) => prefixes.extend(rows.iter().map(|row| (row.prefix, *ended))),
+                Answer::KeyMade(row, key) => match call {
+                    Call::CreateKey { request: Some(request), .. } => {
+                        keys.entry(*request).or_default().push((row.prefix, *key));
+                    }
+                    _ => drop(owned.insert(row.prefix)),
+                },
                 Answer::User { version, .. } => versions.push((*version, *ended)),
                 Answer::Counted { version, .. } => match call {
                     Call::RevokeCredentials { request: None, .. } => drop(owned.insert(*version)),
@@ -327,16 +340,16 @@ impl NamesSeen {
                 _ => {}
             }
         }
-        for names in [&mut jtis, &mut versions, &mut challenges] {
+        for names in [&mut jtis, &mut versions, &mut challenges, &mut prefixes] {
             names.retain(|(name, _)| !owned.contains(name));
             names.sort_unstable();
             names.dedup_by_key(|(name, _)| *name);
         }
-        for pairs in issued.values_mut() {
+        for pairs in issued.values_mut().chain(keys.values_mut()) {
             pairs.sort_unstable();
             pairs.dedup();
         }
-        Self { jtis, versions, challenges, issued }
+        Self { jtis, versions, challenges, prefixes, issued, keys }
     }
 
     /// What the server may have made up in a call. At least one: what doesn't matter is never seen.
@@ -370,14 +383,21 @@ impl NamesSeen {
                 };
                 versions(vec![Made { name: row.challenge, value, ..nothing }])
             }
-            (Call::Issue { request, .. }, None) => {
-                let copies = request.and_then(|request| self.issued.get(&request)).into_iter().flatten();
+            (Call::CreateKey { .. }, Some(Answer::KeyMade(row, key))) => {
+                versions(vec![Made { name: row.prefix, value: *key, ..nothing }])
+            }
+            (Call::Issue { request, .. } | Call::CreateKey { request, .. }, None) => {
+                let (told, seen) = match event.call {
+                    Call::Issue { .. } => (&self.issued, &self.challenges),
+                    _ => (&self.keys, &self.prefixes),
+                };
+                let copies = request.and_then(|request| told.get(&request)).into_iter().flatten();
                 let mut all: Vec<_> =
                     copies.map(|(name, value)| Made { name: *name, value: *value, ..nothing }).collect();
-                all.extend(later(&self.challenges).into_iter().map(|name| Made { name, ..nothing }));
+                all.extend(later(seen).into_iter().map(|name| Made { name, ..nothing }));
                 versions(all)
             }
-            (Call::Add { .. } | Call::Issue { .. }, _) => versions(vec![nothing]),
+            (Call::Add { .. } | Call::Issue { .. } | Call::CreateKey { .. }, _) => versions(vec![nothing]),
             (_, Some(Answer::User { version, .. } | Answer::Counted { version, .. })) => {
                 vec![Made { version: *version, ..nothing }]
             }

@@ -6,7 +6,8 @@
 //! | `words.rs` | calls and answers, without gRPC |
 //! | `session.rs` | the specification of one session |
 //! | `one_time.rs` | the specification of the one-time tokens of one purpose |
-//! | `user.rs` | the specification of a user, which has both, and of what ends everything at once |
+//! | `keys.rs` | the specification of a user's API keys |
+//! | `user.rs` | the specification of a user, which has all of these, and of what ends everything at once |
 //! | `check.rs` | can what many callers saw at once be put in one order that the specification allows? |
 //! | `shrink.rs` | the part of such a history that shows why not |
 //! | `timeline.rs` | a history for people |
@@ -22,6 +23,7 @@
 
 pub mod caller;
 pub mod check;
+pub mod keys;
 pub mod one_time;
 pub mod program;
 pub mod session;

@@ -4,7 +4,7 @@ use super::words::{Answer, ErrorReason as E, Made, Name, TokenRow, TokenState, V
 
 /// Wrong guesses at codes of one user and purpose, over re-issues, in a window that outlasts a history. The servers
 /// that are judged by this model are configured so.
-pub const WINDOW_ATTEMPTS: i32 = 12;
+pub const WINDOW_ATTEMPTS: i32 = 4;
 
 /// A token that was issued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

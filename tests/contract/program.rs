@@ -17,10 +17,12 @@ pub enum Theme {
     OneTime,
     /// Everything, and mostly what ends everything.
     User,
+    /// API keys.
+    Keys,
 }
 
 impl Theme {
-    pub const ALL: [Self; 3] = [Self::Sessions, Self::OneTime, Self::User];
+    pub const ALL: [Self; 4] = [Self::Sessions, Self::OneTime, Self::User, Self::Keys];
 }
 
 /// What callers know of their user between them. It may be out of date: nobody waits for the others.
@@ -30,6 +32,8 @@ pub struct Known {
     /// All sessions ever opened.
     opened: Session,
     values: Vec<(Purpose, Value, Name)>,
+    /// Prefixes and keys.
+    keys: Vec<(Name, Name)>,
     versions: Vec<Name>,
     suspended: bool,
     jtis: u32,
@@ -62,6 +66,11 @@ enum Kind {
     CheckSecret,
     ListTokens,
     RevokeTokens,
+    CreateKey,
+    Authenticate,
+    GetKey,
+    ListKeys,
+    DeleteKey,
     CreateUser,
     GetUser,
     SetActive,
@@ -105,6 +114,8 @@ const USER: Weights = &[
     (60, Kind::Consume),
     (20, Kind::ListTokens),
     (10, Kind::RevokeTokens),
+    (30, Kind::CreateKey),
+    (60, Kind::Authenticate),
     (20, Kind::CreateUser),
     (60, Kind::GetUser),
     (40, Kind::SetActive),
@@ -112,9 +123,23 @@ const USER: Weights = &[
     (15, Kind::DeleteUser),
 ];
 
+const KEYS: Weights = &[
+    (180, Kind::CreateKey),
+    (480, Kind::Authenticate),
+    (40, Kind::GetKey),
+    (50, Kind::ListKeys),
+    (60, Kind::DeleteKey),
+    (45, Kind::RevokeCredentials),
+    (20, Kind::SetActive),
+    (30, Kind::GetUser),
+    (8, Kind::DeleteUser),
+];
+
 /// How many sessions are kept open.
 const OPEN_MAX: usize = 3;
 const PURPOSES: Purpose = 2;
+/// The code that nobody is issued.
+const WRONG: u8 = 9;
 
 impl Known {
     /// A jti that nobody has used before.
@@ -160,6 +185,12 @@ impl Known {
             (Call::Issue { purpose, .. }, Answer::Issued(row, value)) => {
                 self.values.push((*purpose, *value, row.challenge));
             }
+            (_, Answer::KeyMade(row, key)) => {
+                let pair = (row.prefix, *key);
+                // The one that was spoken of last is the last here.
+                self.keys.retain(|known| *known != pair);
+                self.keys.push(pair);
+            }
             (_, Answer::User { active, version } | Answer::Counted { active, version, .. }) => {
                 self.suspended = !active;
                 if self.versions.last() != Some(version) {
@@ -184,6 +215,7 @@ impl Known {
             Theme::Sessions => SESSIONS,
             Theme::OneTime => ONE_TIME,
             Theme::User => USER,
+            Theme::Keys => KEYS,
         };
         let kind = draw(weights, rng);
         self.call(kind, rng, names)
@@ -217,12 +249,22 @@ impl Known {
             }
             Kind::ListTokens => Call::ListTokens { purpose },
             Kind::RevokeTokens => Call::RevokeTokens { purpose: rng.random_bool(0.5).then_some(purpose) },
+            Kind::CreateKey => create_key(rng),
+            Kind::Authenticate => {
+                self.some_key(rng).map_or_else(|| create_key(rng), |(_, key)| Call::Authenticate { key })
+            }
+            Kind::GetKey => self.some_key(rng).map_or(Call::ListKeys, |(prefix, _)| Call::GetKey { prefix }),
+            Kind::ListKeys => Call::ListKeys,
+            Kind::DeleteKey => {
+                self.some_key(rng).map_or(Call::ListKeys, |(prefix, _)| Call::DeleteKey { prefix })
+            }
             Kind::CreateUser => Call::CreateUser,
             Kind::GetUser => Call::GetUser,
             Kind::SetActive => Call::SetActive { active: rng.random_ratio(1, 4) },
             Kind::RevokeCredentials => Call::RevokeCredentials {
                 except: self.spared(rng),
                 keep: rng.random_ratio(1, 3).then_some(purpose),
+                keep_keys: rng.random_ratio(1, 3),
                 request: rng.random_ratio(1, 3).then(|| rng.random_range(0..4)),
             },
             Kind::DeleteUser => Call::DeleteUser,
@@ -301,8 +343,19 @@ impl Known {
         (purpose, value, Some(challenge))
     }
 
+    /// One of the last that anybody was told.
+    fn some_key(&self, rng: &mut StdRng) -> Option<(Name, Name)> {
+        let recent = self.keys.len().min(3);
+        (recent > 0).then(|| self.keys[self.keys.len() - 1 - rng.random_range(0..recent)])
+    }
+
     fn consume(&self, purpose: Purpose, rng: &mut StdRng) -> Call {
-        let (purpose, value, challenge) = self.some_value(purpose, rng);
+        let (purpose, value, challenge) = if rng.random_ratio(1, 4) {
+            // A guess that is never right.
+            (purpose, Value { is_code: true, which: Which::Own(WRONG) }, None)
+        } else {
+            self.some_value(purpose, rng)
+        };
         Call::Consume {
             purpose,
             value,
@@ -331,6 +384,16 @@ fn issue(purpose: Purpose, rng: &mut StdRng) -> Call {
         keep_existing: request.is_none() && rng.random_ratio(1, 3),
         request,
     }
+}
+
+/// A request that comes again is the same in everything.
+fn create_key(rng: &mut StdRng) -> Call {
+    let request = rng.random_ratio(1, 3).then(|| rng.random_range(0..4));
+    let (name, replace) = match request {
+        Some(request) => (request % 2, request >= 2),
+        None => (rng.random_range(0..2), rng.random()),
+    };
+    Call::CreateKey { name, replace, request }
 }
 
 fn reason(rng: &mut StdRng) -> RevocationReason {

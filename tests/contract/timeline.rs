@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::check::{Event, NEVER};
-use super::words::{Answer, Call, Counts, Name, Names, SessionRow, TokenRow, Value, Wanted, Which};
+use super::words::{Answer, Call, Counts, KeyRow, Name, Names, SessionRow, TokenRow, Value, Wanted, Which};
 
 /// Writes a history down. Times are milliseconds from its beginning.
 pub fn timeline(history: &[Event], names: &Names) -> String {
@@ -93,15 +93,25 @@ impl Words<'_> {
             Call::RevokeTokens { purpose: Some(purpose) } => {
                 format!("Revoke one-time tokens for purpose {purpose}")
             }
+            Call::CreateKey { name, replace, request } => {
+                let replacing = if *replace { " in the place of the others" } else { "" };
+                let request = request.map_or_else(String::new, |request| format!(", request {request}"));
+                format!("Create an API key called {name}{replacing}{request}")
+            }
+            Call::Authenticate { key } => format!("Authenticate by {}", self.name(*key)),
+            Call::GetKey { prefix } => format!("Get API key {}", self.name(*prefix)),
+            Call::ListKeys => "List API keys".to_owned(),
+            Call::DeleteKey { prefix } => format!("Delete API key {}", self.name(*prefix)),
             Call::CreateUser => "Create the user".to_owned(),
             Call::GetUser => "Get the user".to_owned(),
             Call::SetActive { active: true } => "Reinstate the user".to_owned(),
             Call::SetActive { active: false } => "Suspend the user".to_owned(),
-            Call::RevokeCredentials { except, keep, request } => {
+            Call::RevokeCredentials { except, keep, keep_keys, request } => {
                 let spared = except.map_or_else(String::new, |spared| format!(" but session {spared}"));
                 let kept = keep.map_or_else(String::new, |kept| format!(" but purpose {kept}"));
                 let request = request.map_or_else(String::new, |request| format!(", request {request}"));
-                format!("Revoke credentials{spared}{kept}{request}")
+                let keys = if *keep_keys { "" } else { ", API keys too" };
+                format!("Revoke credentials{spared}{kept}{keys}{request}")
             }
             Call::DeleteUser => "Delete the user".to_owned(),
         }
@@ -121,16 +131,23 @@ impl Words<'_> {
                 let outcome = outcome.as_str_name().trim_start_matches("ROTATION_OUTCOME_");
                 format!("{outcome}: {}", self.session(row))
             }
-            Answer::Asked(state, None) | Answer::State(state) => state_word(*state).to_owned(),
+            Answer::Asked(state, None) | Answer::Authenticated(state, None) | Answer::State(state) => {
+                state_word(*state).to_owned()
+            }
             Answer::Sessions(rows) => {
                 let rows = rows.iter().map(|(number, row)| format!("{number}: {}", self.session(row)));
                 format!("[{}]", rows.collect::<Vec<_>>().join("; "))
             }
-            Answer::Count(count) => format!("{count} revoked"),
+            Answer::Count(count) => format!("{count} ended"),
             Answer::Issued(row, value) => format!("{} as {}", self.value(*value), self.token(row)),
             Answer::Claimed(row) => self.token(row),
             Answer::Tokens(rows) => {
                 format!("[{}]", rows.iter().map(|row| self.token(row)).collect::<Vec<_>>().join("; "))
+            }
+            Answer::Key(row) | Answer::Authenticated(_, Some(row)) => self.key(row),
+            Answer::KeyMade(row, made) => format!("{} as {}", self.name(*made), self.key(row)),
+            Answer::Keys(rows) => {
+                format!("[{}]", rows.iter().map(|row| self.key(row)).collect::<Vec<_>>().join("; "))
             }
             Answer::User { active, version } => self.user(*active, *version),
             Answer::Counted { active, version, counts } => {
@@ -161,6 +178,10 @@ impl Words<'_> {
         format!("{} {challenge}, {} of {} attempts", state_word(row.state), row.attempts, row.max_attempts)
     }
 
+    fn key(&self, row: &KeyRow) -> String {
+        format!("{} {}, called {}", state_word(row.state), self.name(row.prefix), row.name)
+    }
+
     fn value(&self, value: Value) -> String {
         let kind = if value.is_code { "code" } else { "secret" };
         match value.which {
@@ -179,5 +200,6 @@ fn state_word(state: super::words::TokenState) -> &'static str {
 }
 
 fn counted(counts: Counts) -> String {
-    format!("{} sessions, {} one-time tokens", counts.sessions, counts.tokens)
+    let Counts { sessions, tokens, keys } = counts;
+    format!("{sessions} sessions, {tokens} one-time tokens, {keys} API keys")
 }

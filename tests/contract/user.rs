@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::keys::Keys;
 use super::one_time::{Claim, Issue, Tokens};
 use super::session::Session;
 use super::words::{
@@ -17,6 +18,7 @@ pub struct User {
     account: Option<Account>,
     sessions: BTreeMap<SessionNumber, Session>,
     tokens: BTreeMap<Purpose, Tokens>,
+    keys: Keys,
     /// What credential changes were answered, by their request.
     changes: BTreeMap<u8, (Name, Counts)>,
 }
@@ -25,6 +27,14 @@ pub struct User {
 struct Account {
     active: bool,
     version: Name,
+}
+
+/// What a credential change leaves alone.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    session: Option<SessionNumber>,
+    purpose: Option<Purpose>,
+    keys: bool,
 }
 
 impl User {
@@ -107,6 +117,14 @@ impl User {
             Call::RevokeTokens { purpose } => {
                 Answer::Count(self.revoke_tokens(|p| purpose.is_none_or(|only| p == only)))
             }
+            Call::CreateKey { name, replace, request } => match self.may_have_more(None, made) {
+                Some(refusal) => refusal,
+                None => self.keys.create(name, replace, request, made),
+            },
+            Call::Authenticate { key } => self.keys.authenticate(key, active),
+            Call::GetKey { prefix } => self.keys.get(prefix, active),
+            Call::ListKeys => self.keys.list(active),
+            Call::DeleteKey { prefix } => self.keys.delete(prefix),
             Call::CreateUser => {
                 let Account { active, version } = self.create(true, made);
                 Answer::User { active, version }
@@ -116,16 +134,18 @@ impl User {
                 Some(Account { active, version }) => {
                     let sessions = self.sessions.values().filter(|session| session.is_live()).count();
                     let tokens = self.tokens.values().map(Tokens::live).sum();
-                    Answer::Counted { active, version, counts: counts(sessions, tokens) }
+                    let counts = counts(sessions, tokens, self.keys.live());
+                    Answer::Counted { active, version, counts }
                 }
             },
             Call::SetActive { active } => self.set_active(active, made),
-            Call::RevokeCredentials { except, keep, request } => {
-                self.change_credentials(except, keep, request, made)
+            Call::RevokeCredentials { except, keep, keep_keys, request } => {
+                let kept = Kept { session: except, purpose: keep, keys: keep_keys };
+                self.change_credentials(kept, request, made)
             }
             Call::DeleteUser => {
                 let tokens = self.tokens.values().map(Tokens::all).sum();
-                let deleted = counts(self.sessions.len(), tokens);
+                let deleted = counts(self.sessions.len(), tokens, self.keys.all());
                 *self = Self::default();
                 Answer::Deleted(deleted)
             }
@@ -160,7 +180,7 @@ impl User {
         self.tokens.iter_mut().filter(|(purpose, _)| of(**purpose)).map(|(_, tokens)| tokens.revoke()).sum()
     }
 
-    /// A suspension ends everything and moves the version; its end revives nothing.
+    /// A suspension ends everything but keys, which it suspends, and moves the version; its end revives nothing else.
     fn set_active(&mut self, active: bool, made: Made) -> Answer {
         let before = self.account;
         let mut account = self.create(active, made);
@@ -178,13 +198,7 @@ impl User {
     }
 
     /// The same request again is answered the same, and ends nothing more.
-    fn change_credentials(
-        &mut self,
-        except: Option<SessionNumber>,
-        keep: Option<Purpose>,
-        request: Option<u8>,
-        made: Made,
-    ) -> Answer {
+    fn change_credentials(&mut self, kept: Kept, request: Option<u8>, made: Made) -> Answer {
         let account = self.create(true, made);
         if let Some((version, counts)) = request.and_then(|request| self.changes.get(&request)) {
             return Answer::Counted { active: account.active, version: *version, counts: *counts };
@@ -192,8 +206,9 @@ impl User {
         let account = Account { version: made.version, ..account };
         self.account = Some(account);
         let ended = Counts {
-            sessions: self.revoke_sessions(except, RevocationReason::CredentialChange),
-            tokens: self.revoke_tokens(|purpose| Some(purpose) != keep),
+            sessions: self.revoke_sessions(kept.session, RevocationReason::CredentialChange),
+            tokens: self.revoke_tokens(|purpose| Some(purpose) != kept.purpose),
+            keys: if kept.keys { 0 } else { self.keys.revoke() },
         };
         if let Some(request) = request {
             self.changes.insert(request, (account.version, ended));
@@ -202,6 +217,6 @@ impl User {
     }
 }
 
-fn counts(sessions: usize, tokens: i64) -> Counts {
-    Counts { sessions: i64::try_from(sessions).unwrap_or(i64::MAX), tokens }
+fn counts(sessions: usize, tokens: i64, keys: i64) -> Counts {
+    Counts { sessions: i64::try_from(sessions).unwrap_or(i64::MAX), tokens, keys }
 }

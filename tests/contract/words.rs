@@ -7,7 +7,7 @@ pub type Session = u8;
 /// One of the purposes of one-time tokens, by number.
 pub type Purpose = u8;
 
-/// A text that somebody made up: a jti, a credential version, a challenge or a value. Its text is in [`Names`].
+/// A text that somebody made up: a jti, a credential version, a challenge, a value, an API key or its prefix. Its text is in [`Names`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(pub u32);
 
@@ -134,6 +134,22 @@ pub enum Call {
     RevokeTokens {
         purpose: Option<Purpose>,
     },
+    /// An API key, called so.
+    CreateKey {
+        name: u8,
+        replace: bool,
+        request: Option<u8>,
+    },
+    Authenticate {
+        key: Name,
+    },
+    GetKey {
+        prefix: Name,
+    },
+    ListKeys,
+    DeleteKey {
+        prefix: Name,
+    },
     CreateUser,
     GetUser,
     SetActive {
@@ -142,6 +158,7 @@ pub enum Call {
     RevokeCredentials {
         except: Option<Session>,
         keep: Option<Purpose>,
+        keep_keys: bool,
         request: Option<u8>,
     },
     DeleteUser,
@@ -160,7 +177,7 @@ pub enum Answer {
     /// The state of a session or of a secret.
     State(TokenState),
     Sessions(Vec<(Session, SessionRow)>),
-    /// How many were revoked.
+    /// How many were revoked, or deleted.
     Count(i64),
     /// A token was issued, with this value.
     Issued(TokenRow, Value),
@@ -168,6 +185,14 @@ pub enum Answer {
     Claimed(TokenRow),
     /// Newest first.
     Tokens(Vec<TokenRow>),
+    /// The row of an API key.
+    Key(KeyRow),
+    /// A key was made: its row, and the key itself.
+    KeyMade(KeyRow, Name),
+    /// The state of a key that was presented, with its row if it is known.
+    Authenticated(TokenState, Option<KeyRow>),
+    /// Newest first.
+    Keys(Vec<KeyRow>),
     User {
         active: bool,
         version: Name,
@@ -204,19 +229,28 @@ pub struct TokenRow {
     pub max_attempts: i32,
 }
 
+/// What of an API key's row is told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyRow {
+    pub prefix: Name,
+    pub name: u8,
+    pub state: TokenState,
+}
+
 /// How many of a user's things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Counts {
     pub sessions: i64,
     pub tokens: i64,
+    pub keys: i64,
 }
 
 /// What the server makes up in a call, if the call gets that far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Made {
-    /// A jti or a challenge.
+    /// A jti, a challenge or a key's prefix.
     pub name: Name,
-    /// A one-time value.
+    /// A one-time value or a key.
     pub value: Name,
     /// A credential version.
     pub version: Name,
@@ -239,6 +273,9 @@ impl Call {
                 | Self::ListSessions
                 | Self::CheckSecret { .. }
                 | Self::ListTokens { .. }
+                | Self::Authenticate { .. }
+                | Self::GetKey { .. }
+                | Self::ListKeys
                 | Self::GetUser
         )
     }
@@ -256,6 +293,6 @@ impl Call {
 
     /// Whether it makes a user known who wasn't.
     pub fn may_create_user(&self) -> bool {
-        matches!(self, Self::Add { version: None, .. } | Self::Issue { .. })
+        matches!(self, Self::Add { version: None, .. } | Self::Issue { .. } | Self::CreateKey { .. })
     }
 }

@@ -1,0 +1,106 @@
+//! The specification of a user's API keys, of the model with prefixes: several, each with a name that need not be its
+//! own alone.
+
+use super::words::{Answer, ErrorReason as E, KeyRow, Made, Name, TokenState};
+
+/// A key that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// What it is called in public.
+    prefix: Name,
+    /// The key itself.
+    text: Name,
+    name: u8,
+    /// By a credential change, or replaced by a newer one of its name.
+    revoked: bool,
+    request: Option<u8>,
+}
+
+/// A user's keys, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Keys {
+    made: Vec<Key>,
+}
+
+impl Key {
+    /// A suspended user's key is suspended: it comes back with the user, unless it was revoked.
+    fn state(&self, user_active: bool) -> TokenState {
+        if !user_active {
+            TokenState::UserInactive
+        } else if self.revoked {
+            TokenState::Revoked
+        } else {
+            TokenState::Active
+        }
+    }
+
+    fn row(&self, user_active: bool) -> KeyRow {
+        KeyRow { prefix: self.prefix, name: self.name, state: self.state(user_active) }
+    }
+}
+
+impl Keys {
+    /// Of an active user. The same request again is answered the same key, whatever became of it, for as long as it is
+    /// there; after its deletion it is made anew.
+    pub fn create(&mut self, name: u8, replace: bool, request: Option<u8>, made: Made) -> Answer {
+        let earlier = self.made.iter().rev().find(|key| request.is_some() && key.request == request);
+        if let Some(earlier) = earlier {
+            return Answer::KeyMade(earlier.row(true), earlier.text);
+        }
+        for key in self.made.iter_mut().filter(|key| replace && key.name == name) {
+            key.revoked = true;
+        }
+        let key = Key { prefix: made.name, text: made.value, name, revoked: false, request };
+        let answer = Answer::KeyMade(key.row(true), key.text);
+        self.made.push(key);
+        answer
+    }
+
+    /// A question: whose key is this, and is it good?
+    pub fn authenticate(&self, key: Name, user_active: bool) -> Answer {
+        match self.made.iter().find(|made| made.text == key) {
+            None => Answer::Authenticated(TokenState::Unknown, None),
+            Some(key) => Answer::Authenticated(key.state(user_active), Some(key.row(user_active))),
+        }
+    }
+
+    pub fn get(&self, prefix: Name, user_active: bool) -> Answer {
+        match self.made.iter().find(|key| key.prefix == prefix) {
+            None => Answer::refused(E::AuthTokenNotFound),
+            Some(key) => Answer::Key(key.row(user_active)),
+        }
+    }
+
+    pub fn list(&self, user_active: bool) -> Answer {
+        Answer::Keys(self.made.iter().rev().map(|key| key.row(user_active)).collect())
+    }
+
+    /// Whatever its state: what was deleted is unknown.
+    pub fn delete(&mut self, prefix: Name) -> Answer {
+        let before = self.made.len();
+        self.made.retain(|key| key.prefix != prefix);
+        Answer::Count(count(before - self.made.len()))
+    }
+
+    /// Answers how many this ended.
+    pub fn revoke(&mut self) -> i64 {
+        let live = self.live();
+        for key in &mut self.made {
+            key.revoked = true;
+        }
+        live
+    }
+
+    /// How many are good, or would be if their user were active.
+    pub fn live(&self) -> i64 {
+        count(self.made.iter().filter(|key| !key.revoked).count())
+    }
+
+    pub fn all(&self) -> i64 {
+        count(self.made.len())
+    }
+}
+
+fn count(keys: usize) -> i64 {
+    i64::try_from(keys).unwrap_or(i64::MAX)
+}
