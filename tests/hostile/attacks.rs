@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::http2::{
     CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM,
-    WINDOW_UPDATE, call_headers, frame, framed, header, indexed_header, settings,
+    WINDOW_UPDATE, call_headers, depends_on, frame, framed, header, indexed_header, settings,
 };
 
 const CHECK_SESSION: &str = "/tokenregistry.v1.WhitelistService/CheckSession";
@@ -222,8 +222,7 @@ async fn streams(name: Name, address: SocketAddr, sent: &mut u64) -> io::Result<
             Name::MadeYouReset => [
                 headers,
                 frame(DATA, END_STREAM, stream, &question),
-                // A window can't grow by nothing.
-                frame(WINDOW_UPDATE, 0, stream, &0_u32.to_be_bytes()),
+                frame(PRIORITY, 0, stream, &depends_on(stream)),
             ]
             .concat(),
             Name::LargeHeaders => {

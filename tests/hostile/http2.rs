@@ -41,6 +41,12 @@ pub fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &payload)
 }
 
+/// What `PRIORITY` says of a stream that depends on this one. Of itself, it is an error of the stream alone, which the
+/// receiver has to reset.
+pub fn depends_on(stream: u32) -> Vec<u8> {
+    [&stream.to_be_bytes()[..], &[16]].concat()
+}
+
 /// HPACK's integer with a prefix of so many bits, after the bits of `first`.
 fn integer(first: u8, bits: u8, value: usize) -> Vec<u8> {
     let most = (1_usize << bits) - 1;

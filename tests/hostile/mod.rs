@@ -5,6 +5,7 @@ mod attacks;
 mod bounds;
 mod good_client;
 mod http2;
+mod limits;
 mod memory;
 mod random;
 mod report;
