@@ -53,6 +53,9 @@ struct Options {
     /// Rounds of the comparison of right, wrong and unknown values in time.
     #[arg(long, default_value_t = 1000)]
     timing_rounds: u32,
+    /// Only that comparison.
+    #[arg(long)]
+    timing: bool,
     /// Where the random inputs begin: the same seed gives the same inputs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -80,17 +83,17 @@ fn main() -> ExitCode {
 /// All of it; answers how many promises were broken.
 fn run(options: &Options) -> Result<usize, Failure> {
     let mut broken = 0;
-    if options.inputs > 0 {
+    if options.inputs > 0 && !options.timing {
         input::fuzz(options.seed, options.inputs);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let cluster = postgres::Cluster::start(postgres::FAST);
     runtime.block_on(async {
-        if options.requests > 0 {
+        if options.requests > 0 && !options.timing {
             let server = Server::start(&cluster).await?;
             broken += wire::send(&server, options.seed, options.requests).await?;
         }
-        if options.attack_seconds > 0 {
+        if options.attack_seconds > 0 && !options.timing {
             println!("\n{}", report::HEAD);
             for name in attacks::ALL {
                 broken += attack(&cluster, *name, Duration::from_secs(options.attack_seconds)).await?;
@@ -98,7 +101,7 @@ fn run(options: &Options) -> Result<usize, Failure> {
         }
         if options.timing_rounds > 0 {
             let server = Server::start(&cluster).await?;
-            timing::compare(&server, options.timing_rounds).await?;
+            timing::compare(&server, options.timing_rounds, options.seed).await?;
         }
         Ok(broken)
     })

@@ -2,11 +2,12 @@
 
 use token_registry::proto::{
     AuthenticateAuthTokenRequest, CheckGenericTokenRequest, CheckRefreshTokenRequest, CheckSessionRequest,
-    ConsumeGenericTokenRequest, IssueGenericTokenRequest,
+    ConsumeGenericTokenRequest, IssueGenericTokenRequest, TokenState,
 };
 use tonic::codegen::http::HeaderMap;
 
 use crate::support::Registry;
+use crate::support::keys::{create, delete, prefixed, state, wanted};
 use crate::support::wire::{exchange, framed};
 
 const GENERIC: &str = "/tokenregistry.v1.GenericTokenService";
@@ -44,6 +45,7 @@ async fn wrong_and_unknown_values_are_answered_with_the_same_bytes() {
     let code = generic.issue_generic_token(issue("code", Some(6))).await.unwrap().into_inner().value;
     let wrong_code = if code == "123456" { "654321" } else { "123456" };
     registry.add("ada", "laptop", "one").await.unwrap();
+    registry.add("ben", "phone", "one").await.unwrap();
 
     let consume = |purpose: &str, value: &str, user_id: Option<&str>| ConsumeGenericTokenRequest {
         purpose: purpose.into(),
@@ -76,6 +78,11 @@ async fn wrong_and_unknown_values_are_answered_with_the_same_bytes() {
             answer(&registry, &format!("{GENERIC}/CheckGenericToken"), &check(purpose, value, user_id)).await,
         );
     }
+    // One that was claimed, in the wrong place.
+    let claimed = generic.issue_generic_token(issue("claimed", None)).await.unwrap().into_inner().value;
+    generic.consume_generic_token(consume("claimed", &claimed, None)).await.unwrap();
+    let elsewhere = consume("other", &claimed, None);
+    consumed.push(answer(&registry, &format!("{GENERIC}/ConsumeGenericToken"), &elsewhere).await);
     for (value, user_id, purpose) in [
         // A guess that is wrong, one at a user who has no code, at nobody, and the right one at another purpose.
         (wrong_code, "ada", "code"),
@@ -99,7 +106,8 @@ async fn wrong_and_unknown_values_are_answered_with_the_same_bytes() {
     };
     let nobody = answer(&registry, &format!("{WHITELIST}/CheckSession"), &session("nobody", "laptop")).await;
     let nothing = answer(&registry, &format!("{WHITELIST}/CheckSession"), &session("ada", "nothing")).await;
-    assert_eq!(nobody, nothing);
+    let of_another = answer(&registry, &format!("{WHITELIST}/CheckSession"), &session("ben", "laptop")).await;
+    assert_eq!([&nobody, &nobody], [&nothing, &of_another]);
     let jti = |user_id: &str, session: &str| CheckRefreshTokenRequest {
         user_id: user_id.into(),
         session: session.into(),
@@ -109,15 +117,48 @@ async fn wrong_and_unknown_values_are_answered_with_the_same_bytes() {
     let nothing = answer(&registry, &format!("{WHITELIST}/CheckRefreshToken"), &jti("ada", "nothing")).await;
     assert_eq!(nobody, nothing);
 
-    // Keys: one that can't be one, and two that could be.
-    let mut keys = Vec::new();
-    for key in ["no key", "0123456789abcdef0123456789abcdef01234567", &"f".repeat(40)] {
-        let key = AuthenticateAuthTokenRequest { key: key.into() };
-        keys.push(answer(&registry, AUTHENTICATE, &key).await);
-    }
-    assert!(keys.iter().all(|answer| answer == &keys[0]), "{keys:?}");
-
     // And the right ones are still good: the comparison was with what there is.
     generic.consume_generic_token(consume("secret", &secret, None)).await.unwrap();
     generic.consume_generic_token(consume("code", &code, Some("ada"))).await.unwrap();
+}
+
+/// A key of the model `prefixed` with the right checksum, of these characters of its own.
+fn well_formed(random: &str) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut rest = usize::try_from(crc32fast::hash(random.as_bytes())).unwrap();
+    let mut checksum = String::new();
+    for _ in 0..6 {
+        checksum.insert(0, char::from(DIGITS[rest % 62]));
+        rest /= 62;
+    }
+    format!("trk_{random}{checksum}")
+}
+
+#[tokio::test]
+async fn keys_that_are_none_are_answered_with_the_same_bytes() {
+    let registry = Registry::start_with(prefixed).await;
+    let (_, key) = create(&registry, wanted("ada")).await.unwrap();
+    let (deleted, gone) = create(&registry, wanted("ada")).await.unwrap();
+    delete(&registry, "ada", Some(&deleted.prefix)).await.unwrap();
+    let random = &key["trk_".len()..key.len() - 6];
+    assert_eq!(well_formed(random), key);
+    let last = |text: &str| if text.ends_with('x') { "y" } else { "x" };
+    let wrong_secret = format!("{}{}", &random[..42], last(random));
+    let mut answers = Vec::new();
+    for key in [
+        "no key",
+        // Unknown, of both models.
+        "0123456789abcdef0123456789abcdef01234567",
+        &well_formed(&"A".repeat(43)),
+        // The right prefix.
+        &well_formed(&wrong_secret),
+        // The right one, but for its checksum.
+        &format!("{}{}", &key[..key.len() - 1], last(&key)),
+        &gone,
+    ] {
+        let key = AuthenticateAuthTokenRequest { key: key.into() };
+        answers.push(answer(&registry, AUTHENTICATE, &key).await);
+    }
+    assert!(answers.iter().all(|answer| answer == &answers[0]), "{answers:?}");
+    assert_eq!(state(&registry, &key).await, TokenState::Active);
 }

@@ -272,7 +272,12 @@ async fn server_under_watch(own_key: bool) {
         SOON,
         metrics::LISTEN,
     ];
-    if !own_key {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    // Otherwise its lines are the log's.
+    if own_key {
+        environment.push(("TOKEN_REGISTRY_AUDIT_LOG", audit.to_str().unwrap()));
+    } else {
         environment.push(("TOKEN_REGISTRY_SERVER_KEYS", keys.as_str()));
     }
     let mut server = Process::serve(&url, &environment);
@@ -309,6 +314,9 @@ async fn server_under_watch(own_key: bool) {
     caller.canaries.assert_none_in("the metrics", &measured);
     caller.canaries.assert_none_in("a trace", &spans);
     caller.canaries.assert_none_in("the log", &said);
+    let recorded = if own_key { std::fs::read_to_string(&audit).unwrap() } else { said };
+    assert!(recorded.contains("CreateAuthToken"), "nothing is recorded: {recorded}");
+    caller.canaries.assert_none_in("the audit log", &recorded);
     caller.canaries.assert_none_in("a refusal", &caller.refusals);
     // Kept there on purpose, so that replicas share it.
     caller.canaries.0.remove(&own);
