@@ -59,11 +59,11 @@ fn calls(count: u32, after: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_stream_beyond_the_256_that_are_granted_is_refused() {
-    let said = said_to(&calls(257, |_| Vec::new())).await;
+async fn a_stream_beyond_the_100_that_are_granted_is_refused() {
+    let said = said_to(&calls(101, |_| Vec::new())).await;
     let refused =
         said.iter().filter(|(kind, ..)| *kind == RST_STREAM).map(|(_, stream, why)| (*stream, &**why));
-    assert_eq!(refused.collect::<Vec<_>>(), [(513, &REFUSED_STREAM[..])]);
+    assert_eq!(refused.collect::<Vec<_>>(), [(201, &REFUSED_STREAM[..])]);
 }
 
 #[tokio::test]
