@@ -203,7 +203,7 @@ async fn replicas_behind_envoy_are_replaced_one_by_one_without_a_failed_call() {
     println!("| two replicas behind Envoy, 8 callers | replaced | calls | failed | p50 | p99 | longest |");
     println!("|---|---|---|---|---|---|---|");
     println!("| left alone {quiet}\n| replaced one by one {replaced}");
-    assert_eq!((quiet.failed, replaced.failed), (0, 0));
+    assert_eq!((quiet.failed, replaced.failed), (0, 0), "{:#?}", load.tally.errors());
     load.finish().await;
 }
 

@@ -32,6 +32,8 @@ pub struct Tally {
     pub lost: AtomicUsize,
     /// How long those took that were carried out, a connection of their own included.
     took: Mutex<Vec<Duration>>,
+    /// What those were told that were not carried out, or not certainly.
+    errors: Mutex<Vec<String>>,
 }
 
 /// Callers under way.
@@ -60,6 +62,11 @@ enum Said {
 impl Tally {
     /// Reads an error, which has to be one of those that a failing database or server may cause.
     fn read(&self, error: &Status) -> Said {
+        self.errors.lock().expect("nobody panics here").push(format!(
+            "{:?}: {}",
+            error.code(),
+            error.message()
+        ));
         let reason = error.get_details_error_info().map(|info| info.reason).unwrap_or_default();
         match (error.code(), reason.as_str()) {
             (Code::Unavailable, "DATABASE_UNAVAILABLE" | "OVERLOADED") => {
@@ -89,6 +96,11 @@ impl Tally {
         let mut took = std::mem::take(&mut *self.took.lock().expect("nobody panics here"));
         took.sort_unstable();
         took
+    }
+
+    /// What was said of those that were not carried out.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().expect("nobody panics here").clone()
     }
 
     /// How many calls were not carried out, or not certainly.
