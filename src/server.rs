@@ -184,7 +184,7 @@ type Layers = Stack<Guard, Transport>;
 /// Calls under way on one connection; a client keeps further ones until there is room. RFC 9113 advises no fewer (6.5.2).
 /// More would only wait here, where a flood of them makes everybody wait: at three times the rate that can be answered,
 /// 100 are answered as many as 256 are, in less than half the time.
-const CALLS_OF_A_CONNECTION: u32 = 100;
+pub const CALLS_OF_A_CONNECTION: u32 = 100;
 
 /// A server with the registry's transport settings and its layers, without services: what one hostile or slow connection
 /// can take from the others is bounded.

@@ -18,7 +18,7 @@ use crate::requests::{Keys, Method};
 /// Connections that a load uses at most, unless told otherwise.
 pub const CONNECTIONS: usize = 4;
 /// Requests under way on one connection that the registry permits. Beyond, it would refuse them, and end the connection.
-const STREAMS: usize = 100;
+const STREAMS: usize = token_registry::server::CALLS_OF_A_CONNECTION as usize;
 /// How long answers are waited for after the end.
 const DRAIN: Duration = Duration::from_secs(12);
 

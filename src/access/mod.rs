@@ -81,11 +81,10 @@ impl Access {
     /// Says of callers that are known by what nobody can show here why they will be refused.
     fn warn_of_names_in_vain(&self) {
         let callers = self.callers();
-        for (names, can_be_shown, key) in [
-            ("certificates", self.asks_for_certificates, "tls_client_ca"),
-            ("subjects", self.keys.is_some(), "jwt.keys"),
+        for (names, caller, can_be_shown, key) in [
+            ("certificates", callers.a_certificate(), self.asks_for_certificates, "tls_client_ca"),
+            ("subjects", callers.a_subject(), self.keys.is_some(), "jwt.keys"),
         ] {
-            let caller = if names == "subjects" { callers.a_subject() } else { callers.a_certificate() };
             if let Some(caller) = caller.filter(|_| !can_be_shown) {
                 tracing::warn!(
                     file = %self.path.display(), caller = caller.name,

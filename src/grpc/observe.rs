@@ -19,8 +19,6 @@ use super::status;
 use super::turned_away::TurnedAway;
 use crate::telemetry::{Metrics, traces};
 
-/// The reason of refusals that come in floods.
-const OVERLOADED: &str = "OVERLOADED";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The word for an answer, put into its extensions by the method.
@@ -103,9 +101,8 @@ where
             let outcome = response.extensions().get::<Outcome>().map(|outcome| outcome.0);
             let reason = refused.as_ref().and_then(status::reason);
             traces::answered(&traced, refused.as_ref(), reason.as_deref().or(outcome).unwrap_or("OK"));
-            let overloaded = reason.as_deref().filter(|reason| *reason == OVERLOADED);
-            if let Some(reason) = overloaded {
-                turned_away.one(reason);
+            if reason.as_deref() == Some(status::OVERLOADED) {
+                turned_away.one();
             }
             span.in_scope(|| log(method, refused.as_ref(), outcome, begun));
             Ok(response)
@@ -144,7 +141,7 @@ fn log(method: Option<&Method>, refused: Option<&Status>, outcome: Option<&'stat
         Code::Internal | Code::Unknown | Code::DataLoss => {
             tracing::error!(outcome = reason, ?code, duration_us, "failed");
         }
-        Code::Unavailable if reason == OVERLOADED => {
+        Code::Unavailable if reason == status::OVERLOADED => {
             tracing::debug!(outcome = reason, ?code, duration_us, "refused");
         }
         Code::Unavailable | Code::DeadlineExceeded => {

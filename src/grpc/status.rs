@@ -10,6 +10,9 @@ use super::DOMAIN;
 use crate::access::Denied;
 use crate::registry::{Failure, Refusal, Violation};
 
+/// The reason of refusals that come in floods.
+pub const OVERLOADED: &str = "OVERLOADED";
+
 /// After how long a refused caller may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -22,7 +25,7 @@ pub fn of(failure: Failure) -> Status {
             retriable("DATABASE_UNAVAILABLE", "the database can't be reached; nothing was changed: try again")
         }
         Failure::Overloaded => {
-            retriable("OVERLOADED", "the registry is too busy; nothing was changed: try again later")
+            retriable(OVERLOADED, "the registry is too busy; nothing was changed: try again later")
         }
         Failure::OutcomeUnknown => {
             let details = ErrorDetails::with_error_info("OUTCOME_UNKNOWN", DOMAIN, HashMap::new());

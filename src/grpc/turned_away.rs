@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::status::OVERLOADED;
+
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What wasn't said yet.
@@ -20,10 +22,10 @@ struct Unsaid {
 }
 
 impl TurnedAway {
-    /// One more, of this reason; a line of it and those before it, unless there was one a moment ago.
-    pub(super) fn one(&self, reason: &str) {
+    /// One more; a line of it and those before it, unless there was one a moment ago.
+    pub(super) fn one(&self) {
         if let Some(calls) = self.due(Instant::now()) {
-            tracing::warn!(outcome = reason, calls, "calls were refused; those since the last such line");
+            tracing::warn!(outcome = OVERLOADED, calls, "calls were refused; those since the last such line");
         }
     }
 

@@ -21,7 +21,7 @@ const CONSUME: &str = "/tokenregistry.v1.GenericTokenService/ConsumeGenericToken
 pub const RICH_USER: &str = "rich";
 
 /// Streams that the server grants to a connection.
-const STREAMS: u32 = 100;
+const STREAMS: u32 = token_registry::server::CALLS_OF_A_CONNECTION;
 
 macro_rules! attacks {
     ($($(#[doc = $doc:literal])* $name:ident $text:literal $connections:literal,)*) => {
