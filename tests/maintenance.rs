@@ -133,6 +133,8 @@ async fn how_long_something_must_have_been_over_is_the_callers_or_the_configured
     assert_eq!(counted(seconds(30 * 24 * 3600)).await, OVER);
     assert_eq!(counted(seconds(32 * 24 * 3600)).await, Counts::default());
     assert_eq!(counted(seconds(0)).await, Counts { sessions: 3, ..OVER });
+    // The longest that a duration can be: further back than the database's calendar goes.
+    assert_eq!(counted(seconds(315_576_000_000)).await, Counts::default());
 }
 
 #[tokio::test]

@@ -21,6 +21,10 @@ use crate::registry::maintenance::{Purge, PurgePlace, Statistics, TableFigures};
 /// Most rows that one step may be asked to look at.
 const BATCH_MAX: u32 = 10_000;
 
+/// A thousand years: nothing has been over for longer. A request may name ten thousand, and so far back PostgreSQL's
+/// calendar doesn't go.
+const OVER_FOR_MAX: std::time::Duration = std::time::Duration::from_hours(1000 * 365 * 24);
+
 #[tonic::async_trait]
 impl MaintenanceService for Registry {
     async fn purge_expired(
@@ -43,7 +47,7 @@ impl MaintenanceService for Registry {
                 }
             };
             let older_than = f.duration("older_than", parts(r.older_than), Zero::Allowed);
-            let older_than = older_than.unwrap_or(schedule.retention);
+            let older_than = older_than.map_or(schedule.retention, |asked| asked.min(OVER_FOR_MAX));
             let from = page_token_in(f, &r.page_token, |token| PurgePlace::open(keys, &query_of(), token));
             (Purge { apply: r.apply, batch_size, older_than }, from)
         })?;
