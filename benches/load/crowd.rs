@@ -1,10 +1,10 @@
 //! How much it matters over how many connections requests come, and how many others are open beside them.
 
 use crate::Failure;
+use crate::compare::{rates, ratio};
 use crate::generator::{Load, Order};
 use crate::process::Generator;
 use crate::requests::Method;
-use crate::rows::{rates, ratio};
 use crate::stage::{Bench, Contestant, Stage};
 use crate::table::Goal::AtLeast;
 use crate::table::Row;

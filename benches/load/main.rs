@@ -3,12 +3,15 @@
 //! It starts a PostgreSQL of its own, fills it, and measures each row of the table with its rivals in turns, all on
 //! this machine: only ratios mean anything elsewhere. `-- --help` tells the options.
 
+mod alone;
 mod cluster;
+mod compare;
 mod cpu;
 mod crowd;
 mod echo;
 mod generator;
 mod http2;
+mod measurement;
 mod names;
 mod options;
 mod overload;
@@ -21,6 +24,7 @@ mod plot;
 mod postgres;
 mod process;
 mod purge;
+mod questions;
 mod replicas;
 mod requests;
 mod rows;
@@ -28,8 +32,10 @@ mod scripts;
 mod server;
 mod settings;
 mod sizes;
+mod spread;
 mod stage;
 mod table;
+mod writes;
 
 use std::io::IsTerminal as _;
 use std::path::Path;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::Failure;
+use crate::compare::{rates, ratio};
 use crate::generator::{Load, Outcome};
 use crate::requests::Method;
-use crate::rows::{rates, ratio};
+use crate::spread::Spread;
 use crate::stage::{Bench, Contestant, Stage};
 use crate::table::Goal::{AtLeast, AtMost};
-use crate::table::{Row, Spread};
+use crate::table::Row;
 
 /// So many times the best rate comes.
 const TIMES: f64 = 3.0;

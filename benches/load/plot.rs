@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::crowd;
-use crate::stage::Measurement;
-use crate::table::Spread;
+use crate::measurement::Measurement;
+use crate::spread::Spread;
 
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 260.0;

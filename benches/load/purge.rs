@@ -7,13 +7,14 @@ use token_registry::proto::maintenance_service_client::MaintenanceServiceClient;
 
 use crate::Failure;
 use crate::cluster::Cluster;
+use crate::compare::ratio;
 use crate::generator::Outcome;
 use crate::process::Server;
 use crate::requests::Method;
-use crate::rows::ratio;
+use crate::spread::Spread;
 use crate::stage::{Bench, Stage};
 use crate::table::Goal::AtMost;
-use crate::table::{Row, Spread};
+use crate::table::Row;
 
 /// Calls at half of their best rate, in turns with a purge and without, on a database where as many sessions have been
 /// over for long as are alive.

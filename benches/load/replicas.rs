@@ -2,14 +2,15 @@
 
 use crate::Failure;
 use crate::cluster::Cluster;
+use crate::compare::{rates, ratio};
 use crate::cpu::Moment;
 use crate::generator::{Load, Outcome};
 use crate::process::Server;
 use crate::requests::Method;
-use crate::rows::{rates, ratio};
+use crate::spread::Spread;
 use crate::stage::{Bench, Contestant, Stage};
 use crate::table::Goal;
-use crate::table::{Row, Spread};
+use crate::table::Row;
 
 /// As many for one server as for three.
 const CONNECTIONS: usize = 6;

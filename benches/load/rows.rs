@@ -3,21 +3,20 @@
 use serde::Serialize;
 
 use crate::cluster::Cluster;
+use crate::compare::against;
 use crate::generator::Outcome;
+use crate::measurement::Measurement;
 use crate::options::Plan;
-use crate::overload;
 use crate::pgbench::{CLIENTS, Pgbench};
 use crate::process::Generator;
-use crate::purge;
-use crate::replicas;
-use crate::requests::{BATCH, Method};
-use crate::scripts::Script;
-use crate::sizes;
-use crate::stage::Contestant::{Bare, Pgbench as OfPgbench, Server, Ungathered};
-use crate::stage::{Bench, Measurement, Stage};
-use crate::table::Goal::{self, AtLeast, AtMost};
-use crate::table::{Row, Spread};
-use crate::{Failure, crowd, progress, settings};
+use crate::requests::Method;
+use crate::spread::Spread;
+use crate::stage::Contestant::Server;
+use crate::stage::{Bench, Stage};
+use crate::table::Goal::{self, AtMost};
+use crate::table::Row;
+use crate::{Failure, progress};
+use crate::{alone, crowd, overload, purge, questions, replicas, settings, sizes, writes};
 
 /// All rows, in the table's order.
 pub const NAMES: &[&str] = &[
@@ -94,14 +93,14 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
     let mut stage = Stage::set(&cluster, bench.plan.sessions, secrets, seed, false).await?;
 
     let mut rows = Vec::new();
-    rows.extend(checks(&mut bench, &mut stage).await?);
-    rows.extend(rotations(&mut bench, &mut stage).await?);
+    rows.extend(questions::checks(&mut bench, &mut stage).await?);
+    rows.extend(writes::rotations(&mut bench, &mut stage).await?);
     for method in [Method::Add, Method::Issue, Method::Consume] {
-        rows.extend(writes(&mut bench, &mut stage, method).await?);
+        rows.extend(writes::writes(&mut bench, &mut stage, method).await?);
     }
-    rows.extend(authentications(&mut bench, &mut stage).await?);
-    rows.extend(idle(&mut bench, &mut stage).await?);
-    rows.extend(idle_beside_plain(&mut bench, &mut stage).await?);
+    rows.extend(questions::authentications(&mut bench, &mut stage).await?);
+    rows.extend(alone::idle(&mut bench, &mut stage).await?);
+    rows.extend(alone::idle_beside_plain(&mut bench, &mut stage).await?);
     rows.extend(open_loop(&mut bench, &mut stage).await?);
     rows.extend(overload::overload(&mut bench, &mut stage).await?);
     rows.extend(light_enough(&mut bench, &mut stage).await?);
@@ -137,174 +136,6 @@ fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-fn rate(outcome: &Outcome) -> f64 {
-    outcome.rate
-}
-
-/// The ratio of two, round by round.
-pub fn ratio(ours: &[Outcome], theirs: &[Outcome], of: impl Fn(&Outcome) -> f64) -> Spread {
-    Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)))
-}
-
-pub fn rates(ours: &[Outcome], theirs: &[Outcome]) -> String {
-    let median = |outcomes: &[Outcome]| Spread::of(outcomes.iter().map(rate)).median;
-    format!("{:.0}/s against {:.0}/s", median(ours), median(theirs))
-}
-
-fn against(name: &'static str, what: &str, goal: Goal, ours: &[Outcome], theirs: &[Outcome]) -> Row {
-    Row::new(name, what, goal, ratio(ours, theirs, rate)).detail(rates(ours, theirs))
-}
-
-fn tail(name: &'static str, what: &str, outcomes: &[Outcome]) -> Row {
-    let of = |quantile: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(quantile)).median / 1000.0;
-    let (p50, p99) = (of(|outcome| outcome.p50), of(|outcome| outcome.p99));
-    Row::new(name, what, AtMost(4.0), Spread::of(outcomes.iter().map(|outcome| outcome.p99 / outcome.p50)))
-        .detail(format!("p50 {p50:.2} ms, p99 {p99:.2} ms"))
-}
-
-async fn checks(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::new();
-    if bench.plan.wants(&["check-echo-256", "check-echo-64", "check-pgbench", "batch", "tail-check", "layer"])
-    {
-        let best = bench.best(stage, Script::Check).await?;
-        let contestants = [
-            Server(Method::EchoCheck, 256),
-            Server(Method::Check, 256),
-            Server(Method::EchoCheck, 64),
-            Server(Method::Check, 64),
-            Server(Method::Batch, 16),
-            Bare(Method::EchoCheck, 256),
-            best,
-        ];
-        let [echo, check, echo_64, check_64, batch, bare, pgbench] = bench.turns(stage, contestants).await?;
-        rows.push(against(
-            "check-echo-256",
-            "CheckSession of echo, 256 in flight",
-            AtLeast(0.85),
-            &check,
-            &echo,
-        ));
-        rows.push(against(
-            "check-echo-64",
-            "CheckSession of echo, 64 in flight",
-            AtLeast(0.7),
-            &check_64,
-            &echo_64,
-        ));
-        #[expect(clippy::cast_precision_loss, reason = "it is 100")]
-        let sessions = Spread::of(batch.iter().zip(&check).map(|(b, c)| BATCH as f64 * b.rate / c.rate));
-        rows.push(
-            Row::new("batch", "sessions by BatchCheckSessions of CheckSession", AtLeast(10.0), sessions)
-                .detail(format!("batches: {}", rates(&batch, &check))),
-        );
-        rows.push(tail("tail-check", "p99 / p50 of CheckSession, 256 in flight", &check));
-        rows.push(against("check-pgbench", "CheckSession of pgbench's best", Goal::None, &check, &pgbench));
-        rows.push(against("layer", "echo of a tonic server without our layer", Goal::None, &echo, &bare));
-    }
-    if bench.plan.wants(&["check-ungathered"]) {
-        let what = "CheckSession of the ungathered server";
-        if stage.ungathered.is_some() {
-            let contestants = [Server(Method::Check, 256), Ungathered(Method::Check, 256)];
-            let [ours, theirs] = bench.turns(stage, contestants).await?;
-            rows.push(against("check-ungathered", what, AtLeast(3.0), &ours, &theirs));
-        } else {
-            let why = "the server doesn't gather requests yet";
-            rows.push(Row::missing("check-ungathered", what, AtLeast(3.0), why));
-        }
-    }
-    Ok(rows)
-}
-
-async fn rotations(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::new();
-    if !bench.plan.wants(&["rotate-pgbench", "rotate-echo", "rotate-seed", "tail-rotate"]) {
-        return Ok(rows);
-    }
-    let pgbench = bench.best(stage, Script::Rotate).await?;
-    let seed = bench.best(stage, Script::Seed).await?;
-    let contestants = [Server(Method::EchoRotate, 256), Server(Method::Rotate, 256), pgbench, seed];
-    let [echo, rotate, pgbench, seed] = bench.turns(stage, contestants).await?;
-    for (name, what, goal, theirs) in [
-        ("rotate-pgbench", "RotateRefreshToken of pgbench's best", AtLeast(3.0), &pgbench),
-        ("rotate-seed", "RotateRefreshToken of the seed's way", AtLeast(8.0), &seed),
-        ("rotate-echo", "RotateRefreshToken of echo, 256 in flight", AtLeast(0.5), &echo),
-    ] {
-        rows.push(against(name, what, goal, &rotate, theirs));
-    }
-    rows.push(tail("tail-rotate", "p99 / p50 of RotateRefreshToken, 256 in flight", &rotate));
-    Ok(rows)
-}
-
-async fn writes(bench: &mut Bench, stage: &mut Stage, method: Method) -> Result<Vec<Row>, Failure> {
-    let (name, what, script) = match method {
-        Method::Add => ("add-pgbench", "AddRefreshToken of pgbench's best", Script::Add),
-        Method::Issue => ("issue-pgbench", "IssueGenericToken of pgbench's best", Script::Issue),
-        _ => ("consume-pgbench", "ConsumeGenericToken of pgbench's best", Script::Consume),
-    };
-    if !bench.plan.wants(&[name]) {
-        return Ok(Vec::new());
-    }
-    let best = bench.best(stage, script).await?;
-    let [ours, theirs] = bench.turns(stage, [Server(method, 256), best]).await?;
-    Ok(vec![against(name, what, AtLeast(2.0), &ours, &theirs)])
-}
-
-async fn authentications(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
-    if !bench.plan.wants(&["authenticate"]) {
-        return Ok(Vec::new());
-    }
-    let contestants = [Server(Method::EchoAuthenticate, 256), Server(Method::Authenticate, 256)];
-    let [echo, ours] = bench.turns(stage, contestants).await?;
-    let what = "AuthenticateAuthToken of echo, 256 in flight";
-    Ok(vec![against("authenticate", what, AtLeast(0.8), &ours, &echo)])
-}
-
-/// What a request costs that comes alone.
-async fn idle(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::new();
-    for (name, what, echo, method, script) in [
-        (
-            "idle-check",
-            "p50 of CheckSession, 1 in flight, of echo's + statement's",
-            Method::EchoCheck,
-            Method::Check,
-            Script::Check,
-        ),
-        (
-            "idle-rotate",
-            "p50 of RotateRefreshToken, 1 in flight, of echo's + statement's",
-            Method::EchoRotate,
-            Method::Rotate,
-            Script::Rotate,
-        ),
-    ] {
-        if !bench.plan.wants(&[name]) {
-            continue;
-        }
-        let contestants = [Server(echo, 1), Server(method, 1), OfPgbench(script, 1)];
-        let [echo, ours, statement] = bench.turns(stage, contestants).await?;
-        let parts = echo.iter().zip(&statement).map(|(echo, statement)| echo.p50 + statement.p50);
-        let ratio = Spread::of(ours.iter().zip(parts).map(|(ours, parts)| ours.p50 / parts));
-        let p50 = |outcomes: &[Outcome]| Spread::of(outcomes.iter().map(|outcome| outcome.p50)).median;
-        let detail = format!("{:.0} µs against {:.0} + {:.0} µs", p50(&ours), p50(&echo), p50(&statement));
-        rows.push(Row::new(name, what, AtMost(1.1), ratio).detail(detail));
-    }
-    Ok(rows)
-}
-
-/// What a request costs that comes alone, over the same statement in a handler that has nothing else.
-async fn idle_beside_plain(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
-    if !bench.plan.wants(&["idle-plain"]) {
-        return Ok(Vec::new());
-    }
-    let contestants = [Server(Method::Check, 1), Bare(Method::PlainCheck, 1)];
-    let [ours, plain] = bench.turns(stage, contestants).await?;
-    let p50 = |outcomes: &[Outcome]| Spread::of(outcomes.iter().map(|outcome| outcome.p50)).median;
-    let what = "p50 of CheckSession, 1 in flight, of a plain handler's with the same statement";
-    let row = Row::new("idle-plain", what, Goal::None, ratio(&ours, &plain, |outcome| outcome.p50));
-    Ok(vec![row.detail(format!("{:.0} µs against {:.0} µs", p50(&ours), p50(&plain)))])
-}
-
 /// Requests that come at a fixed rate, half of the best, whether answers come or not.
 async fn open_loop(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
@@ -324,7 +155,7 @@ async fn open_loop(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Fai
             outcomes.push(outcome);
         }
         let p50 = Spread::of(outcomes.iter().map(|outcome| outcome.p50 / 1000.0)).median;
-        let rate = Spread::of(outcomes.iter().map(rate)).median;
+        let rate = Spread::of(outcomes.iter().map(|outcome| outcome.rate)).median;
         let p99 = Spread::of(outcomes.iter().map(|outcome| outcome.p99 / 1000.0));
         let row = Row::new(name, what, Goal::None, p99).unit("ms");
         rows.push(row.detail(format!("p50 {p50:.2} ms, at {rate:.0}/s")));

@@ -2,14 +2,15 @@
 
 use crate::Failure;
 use crate::cluster::Cluster;
+use crate::compare::{rates, ratio};
 use crate::generator::Load;
 use crate::process::Server;
 use crate::requests::Method;
-use crate::rows::{rates, ratio};
 use crate::sizes::rotate_again_and_again;
+use crate::spread::Spread;
 use crate::stage::{Bench, Contestant, Stage};
 use crate::table::Goal;
-use crate::table::{Row, Spread};
+use crate::table::Row;
 
 /// Commits that wait for the disk, and commits that don't.
 pub async fn synchronous_commit(bench: &mut Bench, stage: &mut Stage) -> Result<Vec<Row>, Failure> {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::cluster::{Cluster, Filled};
+use crate::compare::{rates, ratio};
 use crate::generator::{Load, Order};
 use crate::process::{self, Server};
 use crate::requests::Method;
-use crate::rows::{rates, ratio};
+use crate::spread::Spread;
 use crate::stage::{Bench, Contestant, Stage};
 use crate::table::Goal::{AtLeast, AtMost};
-use crate::table::{Row, Spread};
+use crate::table::Row;
 
 const SMALL: u64 = 10_000;
 /// The numbers of sessions between it and the largest.

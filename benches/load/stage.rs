@@ -1,16 +1,15 @@
 //! A filled database with a registry on it and a load generator before it, and measurements that take turns.
 
-use serde::Serialize;
-
 use crate::cluster::{Cluster, Filled};
 use crate::cpu::{Cpu, Moment};
 use crate::generator::{CONNECTIONS, Load, Outcome};
+use crate::measurement::Measurement;
 use crate::options::Plan;
 use crate::pgbench::{CLIENTS, Pgbench};
 use crate::process::{Generator, Server};
 use crate::requests::Method;
 use crate::scripts::Script;
-use crate::table::Spread;
+use crate::spread::Spread;
 use crate::{Failure, progress};
 
 /// Who is measured.
@@ -35,17 +34,6 @@ impl Contestant {
             Self::Pgbench(script, clients) => format!("pgbench {script:?}, {clients} clients"),
         }
     }
-}
-
-/// One measurement, as the JSON file has it.
-#[derive(Debug, Serialize)]
-pub struct Measurement {
-    pub who: String,
-    pub sessions: u64,
-    pub round: u32,
-    #[serde(flatten)]
-    pub outcome: Outcome,
-    pub cpu: Option<Cpu>,
 }
 
 /// A database, a server and a generator.
