@@ -76,6 +76,7 @@ impl Cluster {
 
     /// A database with the registry's schema, the seed's table beside it, and so many sessions and an API key a user.
     pub async fn fill(&self, sessions: u64, secrets: u64, seed: bool) -> Result<Filled, Failure> {
+        self.until_nothing_is_being_dropped().await?;
         progress(&format!("filling {sessions} sessions of {} users", sessions / SESSIONS_PER_USER));
         let database = self.cluster.create_database();
         store::migrate(&configuration(&database.url)).await?;
@@ -95,6 +96,24 @@ impl Cluster {
         }
         let backend: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
         Ok(Filled { database, client, backend: u32::try_from(backend)?, sessions, secrets })
+    }
+}
+
+impl Cluster {
+    /// Waits for the databases that were let go. To drop one of many sessions is a transaction of seconds, and while it
+    /// is open no version of a row that died since can be removed, in no database: rotations would run out of room.
+    async fn until_nothing_is_being_dropped(&self) -> Result<(), Failure> {
+        let client = connect(&self.cluster.url("postgres")).await?;
+        // Who is in use has the connection of its `Filled`.
+        let let_go = "select count(*) from pg_database d where datname like 'test\\_%'
+                      and not exists (select from pg_stat_activity a where a.datid = d.oid)";
+        for _ in 0..600 {
+            if client.query_one(let_go, &[]).await?.get::<_, i64>(0) == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err("a database wasn't dropped within a minute".into())
     }
 }
 
