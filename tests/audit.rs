@@ -3,12 +3,15 @@
 use serde_json::Value;
 use token_registry::proto::{
     CreateUserRequest, DeleteUserRequest, IssueGenericTokenRequest, PurgeExpiredRequest, RevocationReason,
-    RevokeCredentialsRequest, RevokeGenericTokensRequest, RevokeUserSessionsRequest,
+    RevokeCredentialsRequest, RevokeGenericTokensRequest, RevokeSessionRequest, RevokeUserSessionsRequest,
     SetRefreshTokenEnabledRequest, SetUserActiveRequest, TokenState,
 };
 
+use tonic::Code;
+
 use crate::support::process::Process;
-use crate::support::{Registry, fresh_database};
+use crate::support::proxy::Proxy;
+use crate::support::{Registry, assert_refused, fresh_database, keys};
 
 /// Acts of every kind, and much that is none.
 async fn act(registry: &Registry) {
@@ -40,6 +43,8 @@ async fn act(registry: &Registry) {
     registry.generic.clone().issue_generic_token(issue).await.unwrap();
     let revoke = RevokeGenericTokensRequest { user_id: "cleo".into(), purposes: Vec::new() };
     registry.generic.clone().revoke_generic_tokens(revoke).await.unwrap();
+    keys::create(registry, keys::wanted("cleo")).await.unwrap();
+    keys::delete(registry, "cleo", None).await.unwrap();
     let mut users = registry.users.clone();
     users.create_user(CreateUserRequest { user_id: "dora".into() }).await.unwrap();
     registry.add("dora", "laptop", "one").await.unwrap();
@@ -63,23 +68,25 @@ async fn act(registry: &Registry) {
     registry.maintenance.clone().purge_expired(purge).await.unwrap();
 }
 
-/// What [`act`] leaves in the log: act, user, session, detail, reason, sessions, one-time tokens.
+/// What [`act`] leaves in the log: act, user, session, detail, reason, sessions, one-time tokens, API keys.
 fn expected() -> Vec<String> {
     [
-        "AddRefreshToken ada - - SESSION_LIMIT 1 0",
-        "RotateRefreshToken ada phone - REPLAY 1 0",
-        "RevokeSession ada tablet - LOGOUT 1 0",
-        "RevokeSession ada tablet - LOGOUT 0 0",
-        "SetRefreshTokenEnabled bert laptop disabled - 0 0",
-        "RevokeUserSessions bert - - ADMINISTRATIVE 1 0",
-        "RevokeGenericTokens cleo - - UNSPECIFIED 0 1",
-        "CreateUser dora - - - 0 0",
-        "RevokeCredentials dora - - CREDENTIAL_CHANGE 1 0",
-        "SetUserActive dora - inactive USER_DEACTIVATED 0 0",
-        "SetUserActive dora - active - 0 0",
-        "DeleteUser dora - - - 1 0",
+        "AddRefreshToken ada - - SESSION_LIMIT 1 0 0",
+        "RotateRefreshToken ada phone - REPLAY 1 0 0",
+        "RevokeSession ada tablet - LOGOUT 1 0 0",
+        "RevokeSession ada tablet - LOGOUT 0 0 0",
+        "SetRefreshTokenEnabled bert laptop disabled - 0 0 0",
+        "RevokeUserSessions bert - - ADMINISTRATIVE 1 0 0",
+        "RevokeGenericTokens cleo - - UNSPECIFIED 0 1 0",
+        "CreateAuthToken cleo - - - 0 0 0",
+        "DeleteAuthToken cleo - - UNSPECIFIED 0 0 1",
+        "CreateUser dora - - - 0 0 0",
+        "RevokeCredentials dora - - CREDENTIAL_CHANGE 1 0 0",
+        "SetUserActive dora - inactive USER_DEACTIVATED 0 0 0",
+        "SetUserActive dora - active - 0 0 0",
+        "DeleteUser dora - - - 1 0 0",
         // Of ada the replayed session, the one that was one too many and the closed one; of bert one.
-        "PurgeExpired - - older than 0s - 4 1",
+        "PurgeExpired - - older than 0s - 4 1 0",
     ]
     .map(str::to_owned)
     .into()
@@ -100,6 +107,7 @@ fn shown(line: &Value) -> String {
         text("reason"),
         count("sessions"),
         count("generic_tokens"),
+        count("auth_tokens"),
     ]
     .join(" ")
 }
@@ -142,6 +150,27 @@ async fn without_a_file_acts_are_lines_of_the_log() {
     let acts: Vec<_> = lines.filter(|line| line["target"] == "audit").collect();
     assert_eq!(acts.iter().map(shown).collect::<Vec<_>>(), expected());
     assert!(acts.iter().all(|line| line["span"]["request_id"].is_string()), "{acts:?}");
+}
+
+#[tokio::test]
+async fn an_act_of_which_nobody_knows_whether_it_was_carried_out_is_recorded_as_that() {
+    let database = fresh_database().await;
+    let port = database.url.parse::<tokio_postgres::Config>().unwrap().get_ports()[0];
+    let proxy = Proxy::start(([127, 0, 0, 1], port).into());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let url = database.url_at(proxy.address());
+    let server = Process::serve(&url, &[("TOKEN_REGISTRY_AUDIT_LOG", file.to_str().unwrap())]);
+    let registry = Registry::reached_at(server.serving().await, &database.url);
+    registry.add("ada", "laptop", "one").await.unwrap();
+    proxy.cut_after_request_containing("laptop");
+    let revoke =
+        RevokeSessionRequest { user_id: "ada".into(), session: "laptop".into(), ..Default::default() };
+    let revoked = registry.whitelist.clone().revoke_session(revoke).await;
+    assert_refused(revoked, Code::DeadlineExceeded, "OUTCOME_UNKNOWN");
+    let line: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let of = ["act", "user_id", "session", "outcome"].map(|field| line[field].as_str().unwrap());
+    assert_eq!(of, ["RevokeSession", "ada", "laptop", "OUTCOME_UNKNOWN"]);
 }
 
 #[tokio::test]

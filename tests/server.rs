@@ -157,6 +157,25 @@ async fn reflection_lists_the_services_in_both_of_its_versions() {
 }
 
 #[tokio::test]
+async fn a_question_to_reflection_longer_than_a_name_ends_its_stream() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+
+    let registry = Registry::start().await;
+    let ask = async |name: String| {
+        let message_request = Some(MessageRequest::FileContainingSymbol(name));
+        let request = ServerReflectionRequest { host: String::new(), message_request };
+        let mut client = ServerReflectionClient::new(channel(registry.address));
+        client.server_reflection_info(tokio_stream::once(request)).await?.into_inner().message().await
+    };
+    assert!(ask("tokenregistry.v1.RefreshToken".into()).await.unwrap().is_some());
+    // The library ends the stream without a word; what it can read and doesn't know, it says.
+    assert_eq!(ask("x".repeat(4000)).await.unwrap_err().code(), Code::NotFound);
+    assert!(ask("x".repeat(5000)).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_callers_request_id_comes_back_and_a_bad_one_is_replaced() {
     let registry = Registry::start().await;
     let good = framed(&CheckSessionRequest { user_id: "ada".into(), session: "laptop".into() });

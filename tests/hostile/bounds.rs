@@ -78,13 +78,30 @@ async fn a_peer_that_does_not_begin_is_let_go_and_one_that_has_begun_is_not() {
 
 #[tokio::test]
 async fn connections_beyond_the_limit_wait_for_a_place() {
+    let registry = Registry::start_with(|config| config.max_connections = 1).await;
+    let check = framed(&CheckSessionRequest { user_id: "ada".into(), session: "laptop".into() });
+    let mut first = wire::connect(registry.address).await;
+    wire::exchange_on(&mut first, CHECK, &[], check.clone()).await.unwrap();
+    let mut second = wire::connect(registry.address).await;
+    let asked = check.clone();
+    let waiting = tokio::spawn(async move { wire::exchange_on(&mut second, CHECK, &[], asked).await });
+    // All of these are asked later, and answered.
+    for _ in 0..50 {
+        wire::exchange_on(&mut first, CHECK, &[], check.clone()).await.unwrap();
+    }
+    assert!(!waiting.is_finished());
+    drop(first);
+    patiently(waiting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_give_their_places_back() {
     let registry = Registry::start_with(|config| {
         config.peer_timeout = SHORT;
         config.max_connections = 2;
     })
     .await;
     let silent = [TcpStream::connect(registry.address).await, TcpStream::connect(registry.address).await];
-    // Their places are free when they are let go, and not before.
     patiently(registry.add("ada", "laptop", "one")).await.unwrap();
     drop(silent);
 }
