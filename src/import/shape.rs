@@ -6,7 +6,22 @@ use tokio_postgres::Client;
 
 use super::Names;
 use super::error::ImportError;
-use super::source::CLIENT;
+
+/// The columns of the client, in the order that they are read in.
+pub(super) const CLIENT: [&str; 12] = [
+    "ip",
+    "is_mobile",
+    "is_tablet",
+    "is_pc",
+    "is_bot",
+    "browser",
+    "browser_version",
+    "os",
+    "os_version",
+    "device",
+    "device_brand",
+    "device_model",
+];
 
 /// The tables, as they were found.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, RowStream, Socket};
 
 use super::error::ImportError;
-use super::shape::{Shape, Table};
+use super::shape::{CLIENT, Shape, Table};
 use crate::client_info::{ClientInfo, parse_address};
 use crate::config::parse_database_url;
 use crate::store::{Known, KnownRow, tls_connector};
@@ -270,22 +270,6 @@ where
     tokio::spawn(connection);
     Ok(client)
 }
-
-/// The columns of the client, in the order that [`common`] reads.
-pub(super) const CLIENT: [&str; 12] = [
-    "ip",
-    "is_mobile",
-    "is_tablet",
-    "is_pc",
-    "is_bot",
-    "browser",
-    "browser_version",
-    "os",
-    "os_version",
-    "device",
-    "device_brand",
-    "device_model",
-];
 
 /// How many columns [`common`] reads.
 pub(super) const COMMON: usize = 3 + CLIENT.len();

@@ -150,26 +150,17 @@ pub enum RotationOutcome {
     Grace,
 }
 
-/// What the conditional write of a rotation did, read from the row that it wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// It answered.
-    Answered(RotationOutcome),
-    /// It revoked the session: a replay.
-    Replayed,
-}
-
 impl Rotation {
-    /// Reads from a row that the conditional write changed what it did.
-    #[must_use]
-    pub fn written(&self, row: &Session) -> Written {
+    /// The answer of a rotation whose conditional write changed this row.
+    ///
+    /// # Errors
+    /// The write revoked the session: a replay.
+    pub fn written(&self, row: Session) -> Result<(Session, RotationOutcome), Refusal> {
         if row.revocation.is_some() {
-            Written::Replayed
-        } else if row.jti == self.new_jti.as_str() {
-            Written::Answered(RotationOutcome::Rotated)
-        } else {
-            Written::Answered(RotationOutcome::Grace)
+            return Err(Refusal::TokenReplayed);
         }
+        let is_ours = row.jti == self.new_jti.as_str();
+        Ok((row, if is_ours { RotationOutcome::Rotated } else { RotationOutcome::Grace }))
     }
 
     /// Explains why the conditional write changed nothing, from the row as it is now.

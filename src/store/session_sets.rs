@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Effect;
 use super::connection::{Connection, Params, StatementError};
 use super::gather::{Answer, Gathered, Lane};
 use super::pool::Pool;
@@ -10,7 +11,6 @@ use super::statements::{
     SESSION_ADD_SET, SESSION_CHECK_BATCH, SESSION_COUNT_LIVE_SET, SESSION_GET_SET, SESSION_REVOKE_SET,
     SESSION_ROTATE_SET,
 };
-use super::{Effect, sessions};
 use crate::registry::session::{Life, Opening, Rotation, RotationOutcome};
 use crate::registry::{CredentialVersion, Limits, RevocationReason, Session, SessionName, UserId};
 use crate::telemetry::Metrics;
@@ -176,9 +176,10 @@ impl Gathered for Rotations {
         let clients = ClientArrays::of(all.iter().map(|r| r.client.as_ref()));
         let done = c.run(&SESSION_ROTATE_SET, &clients.after(first)).await?;
         let rows = placed(all.len(), &done.rows, |row| session(row, 1))?;
-        let answers = rows.into_iter().zip(all).map(|(row, rotation)| {
-            row.map(|row| sessions::rotation_answer(rotation, row).map_err(Into::into))
-        });
+        let answers = rows
+            .into_iter()
+            .zip(all)
+            .map(|(row, rotation)| row.map(|row| rotation.written(row).map_err(Into::into)));
         Ok(answers.collect())
     }
 }

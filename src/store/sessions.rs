@@ -15,7 +15,7 @@ use crate::client_info::ClientInfo;
 #[cfg(feature = "planted-bugs")]
 use crate::planted;
 use crate::registry::page::AfterSession;
-use crate::registry::session::{Explanation, Life, Opening, Rotation, RotationOutcome, Written};
+use crate::registry::session::{Explanation, Life, Opening, Rotation, RotationOutcome};
 use crate::registry::{
     CredentialVersion, Failure, Refusal, RevocationReason, Session, SessionName, TokenState, UserId,
 };
@@ -126,7 +126,7 @@ impl Store {
         self.run(call, Effect::Writes, |c| async move {
             for _ in 0..ATTEMPTS {
                 if let Some(row) = self.rotate_once(&c, rotation).await? {
-                    return Ok(rotation_answer(rotation, row)?);
+                    return Ok(rotation.written(row)?);
                 }
                 let row = get(&c, &rotation.user_id, &rotation.session).await?;
                 match (rotation.explain(row.as_ref(), &self.limits), row) {
@@ -320,17 +320,6 @@ impl Store {
             Ok(revoked.affected)
         })
         .await
-    }
-}
-
-/// The answer of a rotation whose conditional write changed this row.
-pub(super) fn rotation_answer(
-    rotation: &Rotation,
-    row: Session,
-) -> Result<(Session, RotationOutcome), Refusal> {
-    match rotation.written(&row) {
-        Written::Answered(outcome) => Ok((row, outcome)),
-        Written::Replayed => Err(Refusal::TokenReplayed),
     }
 }
 

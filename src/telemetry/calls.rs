@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::metrics::Label;
+use super::Label;
 use crate::grpc::methods::{self, Method};
 
 /// Seconds.

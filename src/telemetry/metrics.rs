@@ -12,14 +12,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{CallMetrics, LaneMetrics, UpkeepMetrics, lanes};
+use super::{CallMetrics, Label, LaneMetrics, UpkeepMetrics, lanes};
 use crate::client_info::Reading;
 use crate::registry::RevocationReason;
 use crate::registry::session::RotationOutcome;
 use crate::registry::{Counts, Failure, Refusal};
-
-/// A label: name and value.
-pub(super) type Label = (&'static str, &'static str);
 
 /// Everything that one server counts.
 pub struct Metrics {

@@ -24,6 +24,9 @@ pub use upkeep::UpkeepMetrics;
 
 use crate::config::Config;
 
+/// A label of a metric: name and value.
+type Label = (&'static str, &'static str);
+
 /// Why the process can't tell of itself as it is configured to.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {

@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::metrics::Label;
+use super::Label;
 use crate::proto::{TokenKind, TokenState};
 use crate::registry::maintenance::{PurgedKind, Statistics};
 

@@ -181,9 +181,12 @@ proptest! {
         let decided = match by_the_statement(&rotation, &row, &limits) {
             Some(written) => {
                 prop_assert_eq!(explained, Explanation::Again);
-                match rotation.written(&written) {
-                    Written::Answered(outcome) => Verdict::Answered(outcome),
-                    Written::Replayed => Verdict::Replayed,
+                match rotation.written(written) {
+                    Ok((_, outcome)) => Verdict::Answered(outcome),
+                    Err(refusal) => {
+                        prop_assert_eq!(refusal, Refusal::TokenReplayed);
+                        Verdict::Replayed
+                    }
                 }
             }
             None => match explained {
