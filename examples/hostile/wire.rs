@@ -1,9 +1,12 @@
 //! Random requests through the real server.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
@@ -15,12 +18,16 @@ use crate::{Failure, memory};
 
 /// Calls that are under way at once.
 const AT_ONCE: u32 = 64;
+/// How often it is told how far it came.
+const TOLD_EVERY: Duration = Duration::from_secs(20);
 
 /// Sends so many; answers how many were answered with a fault, or not at all.
 pub async fn send(server: &Server, seed: u64, requests: u32) -> Result<usize, Failure> {
     let before = memory::resident(server.id());
     memory::peak(server.id());
     let began = Instant::now();
+    let sent = Arc::new(AtomicU32::new(0));
+    let telling = tokio::spawn(tell(Arc::clone(&sent), requests, server.id()));
     let mut callers = JoinSet::new();
     for caller in 0..AT_ONCE {
         let channel = Endpoint::from_shared(format!("http://{}", server.address))?.connect().await?;
@@ -29,6 +36,7 @@ pub async fn send(server: &Server, seed: u64, requests: u32) -> Result<usize, Fa
             channel,
             seed.wrapping_mul(AT_ONCE.into()).wrapping_add(caller.into()),
             share,
+            Arc::clone(&sent),
         ));
     }
     let (mut seen, mut faults) = (BTreeMap::<String, u64>::new(), Vec::new());
@@ -38,6 +46,7 @@ pub async fn send(server: &Server, seed: u64, requests: u32) -> Result<usize, Fa
         }
         faults.append(&mut broken);
     }
+    telling.abort();
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "\n{requests} random requests through the server, seed {seed}: {seconds:.1} s, {:.0} a second",
@@ -60,7 +69,20 @@ pub async fn send(server: &Server, seed: u64, requests: u32) -> Result<usize, Fa
     Ok(faults.len() + server.panics())
 }
 
-async fn call_all(channel: Channel, seed: u64, requests: u32) -> (BTreeMap<String, u64>, Vec<String>) {
+/// Tells how many were sent, and what memory the server has by then.
+async fn tell(sent: Arc<AtomicU32>, requests: u32, server: u32) {
+    loop {
+        sleep(TOLD_EVERY).await;
+        eprintln!("{} of {requests} sent, {} MiB", sent.load(Relaxed), memory::resident(server) >> 20);
+    }
+}
+
+async fn call_all(
+    channel: Channel,
+    seed: u64,
+    requests: u32,
+    sent: Arc<AtomicU32>,
+) -> (BTreeMap<String, u64>, Vec<String>) {
     let mut random = Requests::new(seed);
     let (mut seen, mut faults) = (BTreeMap::new(), Vec::new());
     for _ in 0..requests {
@@ -81,6 +103,7 @@ async fn call_all(channel: Channel, seed: u64, requests: u32) -> (BTreeMap<Strin
             }
         };
         *seen.entry(what).or_default() += 1;
+        sent.fetch_add(1, Relaxed);
     }
     (seen, faults)
 }
