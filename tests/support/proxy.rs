@@ -253,7 +253,7 @@ async fn run(
                 Some(Order::Heal(done)) => {
                     let outcome = match listener {
                         Some(_) => Ok(()),
-                        None => TcpListener::bind(address).await.map(|bound| {
+                        None => bind_again(address).await.map(|bound| {
                             listener = Some(bound);
                         }),
                     };
@@ -269,6 +269,19 @@ async fn run(
             }
         }
     }
+}
+
+/// Listens where it did before. What has taken the port meanwhile is another test's, and goes.
+async fn bind_again(address: SocketAddr) -> io::Result<TcpListener> {
+    for _ in 0..200 {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
+            bound => return bound,
+        }
+    }
+    TcpListener::bind(address).await
 }
 
 async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
