@@ -41,6 +41,8 @@ pub enum Bug {
     StaleAuthentication,
     /// A key that takes the place of others doesn't see the one that was just made, and leaves it alive.
     ReplaceMissesKey,
+    /// Who asks for a user's one key doesn't see that there is one since just now, and gets a second one.
+    SecondKey,
 }
 
 /// All bugs, by name.
@@ -58,6 +60,7 @@ pub const ALL: &[(&str, Bug)] = &[
     ("stale-check", Bug::StaleCheck),
     ("stale-authentication", Bug::StaleAuthentication),
     ("replace-misses-key", Bug::ReplaceMissesKey),
+    ("second-key", Bug::SecondKey),
 ];
 
 /// For how long the bugs that don't see what just happened don't see it: long, so that slow machines meet it too.
@@ -115,7 +118,8 @@ pub(crate) fn sql(name: &str, sql: String) -> String {
         (Bug::RevokeAllMissesSession, "session/revoke_all.sql") => {
             format!("{} and s.session_created < clock_timestamp() - {JUST}", sql.trim_end())
         }
-        (Bug::TwoTokensLive, "generic/replace.sql" | "generic/replace_set.sql") => {
+        (Bug::TwoTokensLive, "generic/replace.sql" | "generic/replace_set.sql")
+        | (Bug::ReplaceMissesKey, "auth/replace.sql") => {
             format!("{} and t.created < clock_timestamp() - {JUST}", sql.trim_end())
         }
         (Bug::ConsumeTwice, "generic/consume_secret.sql" | "generic/consume_secret_set.sql") => sql.replace(
@@ -126,8 +130,8 @@ pub(crate) fn sql(name: &str, sql: String) -> String {
             "t.revoked_at is not null",
             &format!("coalesce(t.revoked_at < clock_timestamp() - {JUST}, false)"),
         ),
-        (Bug::ReplaceMissesKey, "auth/replace.sql") => {
-            format!("{} and t.created < clock_timestamp() - {JUST}", sql.trim_end())
+        (Bug::SecondKey, "auth/find_obstacles.sql") => {
+            sql.replace("t.is_drf and", &format!("t.is_drf and t.created < clock_timestamp() - {JUST} and"))
         }
         (Bug::BornAlive, "session/add.sql" | "session/add_set.sql") => {
             sql.replace("for share", "for key share").replace(

@@ -17,29 +17,61 @@ use crate::contract::one_time::WINDOW_ATTEMPTS;
 use crate::contract::program::{Known, Theme};
 use crate::contract::shrink::shrink;
 use crate::contract::timeline::timeline;
-use crate::contract::words::{Call, Names};
+use crate::contract::words::{Call, KeyModel, Names};
 use crate::support::Registry;
-use crate::support::keys::prefixed;
+use crate::support::keys;
+
+/// Servers on one database.
+struct Servers {
+    /// Makes API keys with a prefix, and answers whatever any server does.
+    prefixed: Registry,
+    /// Makes those of 40 digits.
+    drf: Registry,
+}
+
+impl Servers {
+    /// Configured as the model has it, but for a change.
+    async fn start(change: impl Fn(&mut Config)) -> Self {
+        let as_the_model = |config: &mut Config| {
+            config.generic_tokens.window_attempts = u32::try_from(WINDOW_ATTEMPTS).unwrap();
+            change(config);
+        };
+        let prefixed = Registry::start_with(|config| {
+            keys::prefixed(config);
+            as_the_model(config);
+        })
+        .await;
+        let drf = Registry::on(&prefixed.database_url, as_the_model).await;
+        Self { prefixed, drf }
+    }
+
+    /// A caller of each; there is one channel to each for all programs.
+    fn callers(&self, user_id: &str, names: &Arc<Mutex<Names>>) -> [Caller; 2] {
+        [&self.prefixed, &self.drf].map(|registry| Caller {
+            whitelist: registry.whitelist.clone(),
+            generic: registry.generic.clone(),
+            auth: registry.auth.clone(),
+            users: UserServiceClient::clone(&registry.users),
+            ..Caller::new(crate::support::channel(registry.address), user_id, names)
+        })
+    }
+}
 
 /// Runs a program, a call after the other; each number says a call. Answers its history.
 async fn run(
-    registry: &Registry,
+    servers: &Servers,
     user_id: &str,
     theme: Theme,
     program: &[u64],
 ) -> (Vec<Event>, Arc<Mutex<Names>>) {
     let names = Arc::<Mutex<Names>>::default();
-    let mut caller = Caller::new(crate::support::channel(registry.address), user_id, &names);
-    // One channel for all programs.
-    caller.whitelist = registry.whitelist.clone();
-    caller.generic = registry.generic.clone();
-    caller.auth = registry.auth.clone();
-    caller.users = UserServiceClient::clone(&registry.users);
-    let mut known = Known::default();
+    let [prefixed, drf] = servers.callers(user_id, &names);
+    let mut known = Known::of_servers(vec![KeyModel::Prefixed, KeyModel::Drf]);
     let mut history = Vec::new();
     for (n, seed) in (0..).zip(program) {
         let mut rng = StdRng::seed_from_u64(*seed);
         let call = known.next(theme, &mut rng, &mut names.lock().unwrap());
+        let caller = if call.model() == Some(KeyModel::Drf) { &drf } else { &prefixed };
         let outcome = caller.call(&call).await;
         let Outcome::Answered(answer) = outcome else { panic!("{call:?} was answered {outcome:?}") };
         known.learn(&call, &answer);
@@ -49,27 +81,23 @@ async fn run(
     let mut questions = vec![Call::GetUser, Call::ListSessions, Call::ListKeys];
     questions.extend(Known::purposes().map(|purpose| Call::ListTokens { purpose }));
     for (n, call) in (2 * program.len() as u64..).step_by(2).zip(questions) {
-        let outcome = caller.call(&call).await;
+        let outcome = prefixed.call(&call).await;
         let Outcome::Answered(answer) = outcome else { panic!("{call:?} was answered {outcome:?}") };
         history.push(Event { who: 0, call, answer: Some(answer), began: n, ended: n + 1 });
     }
     (history, names)
 }
 
-/// Runs random programs against a server that is configured as the model has it, but for a change.
-fn compare(change: impl FnOnce(&mut Config), config: proptest::test_runner::Config) -> Result<(), String> {
+/// Runs random programs against servers that are configured as the model has it, but for a change.
+fn compare(change: impl Fn(&mut Config), config: proptest::test_runner::Config) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let registry = runtime.block_on(Registry::start_with(|config| {
-        config.generic_tokens.window_attempts = u32::try_from(WINDOW_ATTEMPTS).unwrap();
-        prefixed(config);
-        change(config);
-    }));
+    let servers = runtime.block_on(Servers::start(change));
     let themes = prop::sample::select(Theme::ALL.to_vec());
     let programs = prop::collection::vec(any::<u64>(), 1..120);
     let users = AtomicUsize::new(0);
     let outcome = TestRunner::new(config).run(&(themes, programs), |(theme, program)| {
         let user = users.fetch_add(1, Relaxed);
-        let (history, names) = runtime.block_on(run(&registry, &format!("user-{user}"), theme, &program));
+        let (history, names) = runtime.block_on(run(&servers, &format!("user-{user}"), theme, &program));
         let verdict = check(&history);
         if verdict == Verdict::Allowed {
             return Ok(());

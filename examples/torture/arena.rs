@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::seq::IteratorRandom as _;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::contract::caller::Caller;
-use crate::contract::words::{Call, Names};
+use crate::contract::words::{Call, KeyModel, Names};
 use crate::database::Database;
 use crate::judge::{History, JUDGES, read_again};
 use crate::options::{Gathering, Plan};
@@ -72,7 +74,8 @@ impl Arena {
                     Gathering::Off => false,
                     Gathering::Mixed => n % 2 == 0,
                 };
-                Replica::start(&url, &logs.path().join(format!("server-{n}.log")), gathering, plan.bug)
+                let log = logs.path().join(format!("server-{n}.log"));
+                Replica::start(&url, &log, gathering, model_of(n), plan.bug)
             })
             .collect();
         let front = Proxy::of_bytes(replicas[0].address);
@@ -110,6 +113,17 @@ impl Arena {
         channels
             .map(|channel| Caller { deadline: DEADLINE, ..Caller::new(channel, user_id, names) })
             .collect()
+    }
+
+    /// The models of API keys that there are servers of.
+    pub fn models(&self) -> Vec<KeyModel> {
+        (0..self.replicas.len().min(2)).map(model_of).collect()
+    }
+
+    /// Any of the servers that take such a call.
+    pub fn server_for(&self, call: &Call, rng: &mut StdRng) -> usize {
+        let takes_it = |server: &usize| call.model().is_none_or(|model| model == model_of(*server));
+        (0..self.replicas.len()).filter(takes_it).choose(rng).expect("callers know what servers there are")
     }
 
     /// Whether the run goes on.
@@ -212,6 +226,11 @@ impl Arena {
             replica.kill();
         }
     }
+}
+
+/// Which API keys a server makes: every second one those of 40 digits, as on the way from one model to the other.
+fn model_of(server: usize) -> KeyModel {
+    if server.is_multiple_of(2) { KeyModel::Prefixed } else { KeyModel::Drf }
 }
 
 fn channel(address: SocketAddr) -> Channel {

@@ -62,7 +62,7 @@ async fn party(arena: &Arc<Arena>, n: u64) -> History {
     let party = Arc::new(Party {
         arena: Arc::clone(arena),
         theme,
-        known: Mutex::default(),
+        known: Mutex::new(Known::of_servers(arena.models())),
         names: Arc::default(),
         history: Mutex::default(),
     });
@@ -100,8 +100,8 @@ impl Party {
             if !self.arena.goes_on() || self.has_too_many_unknown() {
                 break;
             }
-            let server = rng.random_range(0..callers.len());
             if rng.random_ratio(1, 20) {
+                let server = rng.random_range(0..callers.len());
                 let sessions = self.known.lock().unwrap_or_else(PoisonError::into_inner).open_sessions();
                 if !sessions.is_empty() {
                     self.ask_about_all(who, server, &callers[server], &sessions).await;
@@ -119,6 +119,7 @@ impl Party {
                 },
                 |(call, _)| call,
             );
+            let server = self.arena.server_for(&call, &mut rng);
             let patience = rng.random_ratio(1, 100).then(|| Duration::from_micros(rng.random_range(0..6000)));
             let answered = self.carry_out(who, server, &callers[server], &call, patience).await;
             last = Some((call, answered));

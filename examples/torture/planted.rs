@@ -67,7 +67,7 @@ fn theme(bug: Bug) -> Theme {
     match bug {
         Bug::TwoTokensLive | Bug::ConsumeTwice => Theme::OneTime,
         Bug::RevokeAllMissesSession | Bug::BornAlive => Theme::User,
-        Bug::StaleAuthentication | Bug::ReplaceMissesKey => Theme::Keys,
+        Bug::StaleAuthentication | Bug::ReplaceMissesKey | Bug::SecondKey => Theme::Keys,
         _ => Theme::Sessions,
     }
 }

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::contract::one_time::WINDOW_ATTEMPTS;
+use crate::contract::words::KeyModel;
 use crate::postgres::free_listener;
 
 /// A server of the registry.
@@ -22,7 +23,11 @@ pub struct Replica {
 
 impl Replica {
     /// Starts a server on a database.
-    pub fn start(database_url: &str, log: &Path, gathering: bool, bug: Option<&str>) -> Self {
+    pub fn start(database_url: &str, log: &Path, gathering: bool, keys: KeyModel, bug: Option<&str>) -> Self {
+        let keys = match keys {
+            KeyModel::Drf => "drf",
+            KeyModel::Prefixed => "prefixed",
+        };
         let (listener, address) = free_listener().expect("a port is free");
         drop(listener);
         let mut environment = vec![
@@ -35,7 +40,7 @@ impl Replica {
             // Windows either outlast a history or are shut.
             ("TOKEN_REGISTRY_ROTATION_GRACE".to_owned(), "2m".to_owned()),
             ("TOKEN_REGISTRY_GENERIC_TOKENS_WINDOW_ATTEMPTS".to_owned(), WINDOW_ATTEMPTS.to_string()),
-            ("TOKEN_REGISTRY_AUTH_TOKENS_MODEL".to_owned(), "prefixed".to_owned()),
+            ("TOKEN_REGISTRY_AUTH_TOKENS_MODEL".to_owned(), keys.to_owned()),
         ];
         if let Some(bug) = bug {
             environment.push(("PLANTED_BUG".to_owned(), bug.to_owned()));

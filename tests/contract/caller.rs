@@ -13,8 +13,8 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::words::{
-    Answer, Call, Counts, ErrorReason, KeyRow, Name, Names, Purpose, RevocationReason, Session, SessionRow,
-    TokenRow, TokenState, Value, Wanted, Which,
+    Answer, Call, Counts, ErrorReason, KeyModel, KeyRow, Name, Names, Purpose, RevocationReason, Session,
+    SessionRow, TokenRow, TokenState, Value, Wanted, Which,
 };
 
 /// What came of a call.
@@ -262,7 +262,8 @@ impl Caller {
         let user_id = self.user_id.clone();
         let mut client = self.auth.clone();
         Ok(match *call {
-            Call::CreateKey { name, replace, request } => {
+            // Of the model that the server has.
+            Call::CreateKey { name, replace, request, .. } => {
                 let request = p::CreateAuthTokenRequest {
                     user_id,
                     replace,
@@ -282,13 +283,15 @@ impl Caller {
                 Answer::Authenticated(answer.state(), answer.auth_token.map(|token| self.key(Some(token))))
             }
             Call::GetKey { prefix } => {
-                let request = p::GetAuthTokenRequest { user_id, prefix: Some(self.text(prefix)) };
+                let request =
+                    p::GetAuthTokenRequest { user_id, prefix: prefix.map(|prefix| self.text(prefix)) };
                 Answer::Key(
                     self.key(client.get_auth_token(self.request(request)).await?.into_inner().auth_token),
                 )
             }
             Call::DeleteKey { prefix } => {
-                let request = p::DeleteAuthTokenRequest { user_id, prefix: Some(self.text(prefix)) };
+                let request =
+                    p::DeleteAuthTokenRequest { user_id, prefix: prefix.map(|prefix| self.text(prefix)) };
                 let answer = client.delete_auth_token(self.request(request)).await?;
                 Answer::Count(answer.into_inner().deleted_count)
             }
@@ -383,7 +386,13 @@ impl Caller {
     fn key(&self, token: Option<p::AuthToken>) -> KeyRow {
         let token = token.unwrap_or_default();
         let name = token.name.strip_prefix("key-").and_then(|name| name.parse().ok());
-        KeyRow { prefix: self.name(&token.prefix), name: name.unwrap_or(u8::MAX), state: token.state() }
+        let model = if token.prefix.starts_with("trk_") { KeyModel::Prefixed } else { KeyModel::Drf };
+        KeyRow {
+            prefix: self.name(&token.prefix),
+            model,
+            name: name.unwrap_or(u8::MAX),
+            state: token.state(),
+        }
     }
 
     fn user(&self, user: Option<p::User>) -> (bool, Name) {

@@ -1,7 +1,7 @@
-//! The specification of a user's API keys, of the model with prefixes: several, each with a name that need not be its
-//! own alone.
+//! The specification of a user's API keys. Of the model `Drf` there is one that isn't revoked; of the other several, each
+//! with a name that need not be its own alone. Keys of one model are in nobody's way of the other.
 
-use super::words::{Answer, ErrorReason as E, KeyRow, Made, Name, TokenState};
+use super::words::{Answer, ErrorReason as E, KeyModel, KeyRow, Made, Name, TokenState};
 
 /// A key that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -10,10 +10,20 @@ struct Key {
     prefix: Name,
     /// The key itself.
     text: Name,
+    model: KeyModel,
     name: u8,
     /// By a credential change, or replaced by a newer one of its name.
     revoked: bool,
     request: Option<u8>,
+}
+
+/// A key, as asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Creation {
+    pub model: KeyModel,
+    pub name: u8,
+    pub replace: bool,
+    pub request: Option<u8>,
 }
 
 /// A user's keys, oldest first.
@@ -35,22 +45,37 @@ impl Key {
     }
 
     fn row(&self, user_active: bool) -> KeyRow {
-        KeyRow { prefix: self.prefix, name: self.name, state: self.state(user_active) }
+        KeyRow { prefix: self.prefix, model: self.model, name: self.name, state: self.state(user_active) }
+    }
+
+    /// Whether it gives way to a new one.
+    fn is_replaced_by(&self, new: Creation) -> bool {
+        !self.revoked && self.model == new.model && (self.model == KeyModel::Drf || self.name == new.name)
+    }
+
+    /// Without a prefix all of the model `Drf` are meant.
+    fn is_meant_by(&self, prefix: Option<Name>) -> bool {
+        prefix.map_or(self.model == KeyModel::Drf, |prefix| self.prefix == prefix)
     }
 }
 
 impl Keys {
     /// Of an active user. The same request again is answered the same key, whatever became of it, for as long as it is
-    /// there; after its deletion it is made anew.
-    pub fn create(&mut self, name: u8, replace: bool, request: Option<u8>, made: Made) -> Answer {
+    /// there, also if its server makes keys of another model now; after its deletion it is made anew.
+    pub fn create(&mut self, creation: Creation, made: Made) -> Answer {
+        let Creation { model, name, replace, request } = creation;
         let earlier = self.made.iter().rev().find(|key| request.is_some() && key.request == request);
         if let Some(earlier) = earlier {
             return Answer::KeyMade(earlier.row(true), earlier.text);
         }
-        for key in self.made.iter_mut().filter(|key| replace && key.name == name) {
+        let mut in_the_way = self.made.iter_mut().filter(|key| key.is_replaced_by(creation)).peekable();
+        if model == KeyModel::Drf && !replace && in_the_way.peek().is_some() {
+            return Answer::refused(E::AuthTokenExists);
+        }
+        for key in in_the_way.filter(|_| replace) {
             key.revoked = true;
         }
-        let key = Key { prefix: made.name, text: made.value, name, revoked: false, request };
+        let key = Key { prefix: made.name, text: made.value, model, name, revoked: false, request };
         let answer = Answer::KeyMade(key.row(true), key.text);
         self.made.push(key);
         answer
@@ -64,8 +89,9 @@ impl Keys {
         }
     }
 
-    pub fn get(&self, prefix: Name, user_active: bool) -> Answer {
-        match self.made.iter().find(|key| key.prefix == prefix) {
+    /// Of several that are meant the newest.
+    pub fn get(&self, prefix: Option<Name>, user_active: bool) -> Answer {
+        match self.made.iter().rfind(|key| key.is_meant_by(prefix)) {
             None => Answer::refused(E::AuthTokenNotFound),
             Some(key) => Answer::Key(key.row(user_active)),
         }
@@ -76,9 +102,9 @@ impl Keys {
     }
 
     /// Whatever its state: what was deleted is unknown.
-    pub fn delete(&mut self, prefix: Name) -> Answer {
+    pub fn delete(&mut self, prefix: Option<Name>) -> Answer {
         let before = self.made.len();
-        self.made.retain(|key| key.prefix != prefix);
+        self.made.retain(|key| !key.is_meant_by(prefix));
         Answer::Count(count(before - self.made.len()))
     }
 

@@ -4,8 +4,8 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::words::{
-    Answer, Call, ErrorReason, Name, Names, Purpose, RevocationReason, Session, TokenState, Value, Wanted,
-    Which,
+    Answer, Call, ErrorReason, KeyModel, Name, Names, Purpose, RevocationReason, Session, TokenState, Value,
+    Wanted, Which,
 };
 
 /// What a user's callers are mostly about.
@@ -28,6 +28,8 @@ impl Theme {
 /// What callers know of their user between them. It may be out of date: nobody waits for the others.
 #[derive(Debug, Default)]
 pub struct Known {
+    /// The models of API keys that there are servers of.
+    models: Vec<KeyModel>,
     open: Vec<Open>,
     /// All sessions ever opened.
     opened: Session,
@@ -142,6 +144,11 @@ const PURPOSES: Purpose = 2;
 const WRONG: u8 = 9;
 
 impl Known {
+    /// Nothing yet, but what servers there are.
+    pub fn of_servers(models: Vec<KeyModel>) -> Self {
+        Self { models, ..Self::default() }
+    }
+
     /// A jti that nobody has used before.
     fn new_jti(&mut self, names: &mut Names) -> Name {
         self.jtis += 1;
@@ -249,14 +256,14 @@ impl Known {
             }
             Kind::ListTokens => Call::ListTokens { purpose },
             Kind::RevokeTokens => Call::RevokeTokens { purpose: rng.random_bool(0.5).then_some(purpose) },
-            Kind::CreateKey => create_key(rng),
+            Kind::CreateKey => self.create_key(rng),
             Kind::Authenticate => {
-                self.some_key(rng).map_or_else(|| create_key(rng), |(_, key)| Call::Authenticate { key })
+                self.some_key(rng).map_or_else(|| self.create_key(rng), |(_, key)| Call::Authenticate { key })
             }
-            Kind::GetKey => self.some_key(rng).map_or(Call::ListKeys, |(prefix, _)| Call::GetKey { prefix }),
+            Kind::GetKey => self.some_prefix(rng).map_or(Call::ListKeys, |prefix| Call::GetKey { prefix }),
             Kind::ListKeys => Call::ListKeys,
             Kind::DeleteKey => {
-                self.some_key(rng).map_or(Call::ListKeys, |(prefix, _)| Call::DeleteKey { prefix })
+                self.some_prefix(rng).map_or(Call::ListKeys, |prefix| Call::DeleteKey { prefix })
             }
             Kind::CreateUser => Call::CreateUser,
             Kind::GetUser => Call::GetUser,
@@ -349,6 +356,26 @@ impl Known {
         (recent > 0).then(|| self.keys[self.keys.len() - 1 - rng.random_range(0..recent)])
     }
 
+    /// What to call a key by: its prefix, or nothing, where the one of 40 digits is meant.
+    #[expect(clippy::option_option, reason = "to have no key is not to name none")]
+    fn some_prefix(&self, rng: &mut StdRng) -> Option<Option<Name>> {
+        if self.models.contains(&KeyModel::Drf) && rng.random_ratio(1, 3) {
+            return Some(None);
+        }
+        self.some_key(rng).map(|(prefix, _)| Some(prefix))
+    }
+
+    /// A request that comes again is the same in everything, but perhaps sent to a server of the other model.
+    fn create_key(&self, rng: &mut StdRng) -> Call {
+        let model = self.models[rng.random_range(0..self.models.len())];
+        let request = rng.random_ratio(1, 3).then(|| rng.random_range(0..4));
+        let (name, replace) = match request {
+            Some(request) => (request % 2, request >= 2),
+            None => (rng.random_range(0..2), rng.random()),
+        };
+        Call::CreateKey { model, name, replace, request }
+    }
+
     fn consume(&self, purpose: Purpose, rng: &mut StdRng) -> Call {
         let (purpose, value, challenge) = if rng.random_ratio(1, 4) {
             // A guess that is never right.
@@ -384,16 +411,6 @@ fn issue(purpose: Purpose, rng: &mut StdRng) -> Call {
         keep_existing: request.is_none() && rng.random_ratio(1, 3),
         request,
     }
-}
-
-/// A request that comes again is the same in everything.
-fn create_key(rng: &mut StdRng) -> Call {
-    let request = rng.random_ratio(1, 3).then(|| rng.random_range(0..4));
-    let (name, replace) = match request {
-        Some(request) => (request % 2, request >= 2),
-        None => (rng.random_range(0..2), rng.random()),
-    };
-    Call::CreateKey { name, replace, request }
 }
 
 fn reason(rng: &mut StdRng) -> RevocationReason {

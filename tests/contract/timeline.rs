@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::check::{Event, NEVER};
-use super::words::{Answer, Call, Counts, KeyRow, Name, Names, SessionRow, TokenRow, Value, Wanted, Which};
+use super::words::{
+    Answer, Call, Counts, KeyModel, KeyRow, Name, Names, SessionRow, TokenRow, Value, Wanted, Which,
+};
 
 /// Writes a history down. Times are milliseconds from its beginning.
 pub fn timeline(history: &[Event], names: &Names) -> String {
@@ -93,15 +95,21 @@ impl Words<'_> {
             Call::RevokeTokens { purpose: Some(purpose) } => {
                 format!("Revoke one-time tokens for purpose {purpose}")
             }
-            Call::CreateKey { name, replace, request } => {
+            Call::CreateKey { model, name, replace, request } => {
+                let model = match model {
+                    KeyModel::Drf => "of 40 digits",
+                    KeyModel::Prefixed => "with a prefix",
+                };
                 let replacing = if *replace { " in the place of the others" } else { "" };
                 let request = request.map_or_else(String::new, |request| format!(", request {request}"));
-                format!("Create an API key called {name}{replacing}{request}")
+                format!("Create an API key {model} called {name}{replacing}{request}")
             }
             Call::Authenticate { key } => format!("Authenticate by {}", self.name(*key)),
-            Call::GetKey { prefix } => format!("Get API key {}", self.name(*prefix)),
+            Call::GetKey { prefix: None } => "Get the API key of 40 digits".to_owned(),
+            Call::GetKey { prefix: Some(prefix) } => format!("Get API key {}", self.name(*prefix)),
             Call::ListKeys => "List API keys".to_owned(),
-            Call::DeleteKey { prefix } => format!("Delete API key {}", self.name(*prefix)),
+            Call::DeleteKey { prefix: None } => "Delete the API keys of 40 digits".to_owned(),
+            Call::DeleteKey { prefix: Some(prefix) } => format!("Delete API key {}", self.name(*prefix)),
             Call::CreateUser => "Create the user".to_owned(),
             Call::GetUser => "Get the user".to_owned(),
             Call::SetActive { active: true } => "Reinstate the user".to_owned(),

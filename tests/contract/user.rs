@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::Keys;
+use super::keys::{Creation, Keys};
 use super::one_time::{Claim, Issue, Tokens};
 use super::session::Session;
 use super::words::{
@@ -117,9 +117,9 @@ impl User {
             Call::RevokeTokens { purpose } => {
                 Answer::Count(self.revoke_tokens(|p| purpose.is_none_or(|only| p == only)))
             }
-            Call::CreateKey { name, replace, request } => match self.may_have_more(None, made) {
+            Call::CreateKey { model, name, replace, request } => match self.may_have_more(None, made) {
                 Some(refusal) => refusal,
-                None => self.keys.create(name, replace, request, made),
+                None => self.keys.create(Creation { model, name, replace, request }, made),
             },
             Call::Authenticate { key } => self.keys.authenticate(key, active),
             Call::GetKey { prefix } => self.keys.get(prefix, active),

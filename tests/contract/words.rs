@@ -53,6 +53,15 @@ pub enum Which {
     Own(u8),
 }
 
+/// What kind of API keys a server makes: that is its configuration. It answers about keys of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyModel {
+    /// One key a user, of 40 digits.
+    Drf,
+    /// Several, each with a name that need not be its own alone.
+    Prefixed,
+}
+
 /// What a caller asks for as the value of a one-time token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wanted {
@@ -134,8 +143,9 @@ pub enum Call {
     RevokeTokens {
         purpose: Option<Purpose>,
     },
-    /// An API key, called so.
+    /// An API key, called so, asked for from a server that makes keys of this model.
     CreateKey {
+        model: KeyModel,
         name: u8,
         replace: bool,
         request: Option<u8>,
@@ -143,12 +153,14 @@ pub enum Call {
     Authenticate {
         key: Name,
     },
+    /// Without a prefix, which only a server of the model `Drf` takes: the newest of that model.
     GetKey {
-        prefix: Name,
+        prefix: Option<Name>,
     },
     ListKeys,
+    /// Without a prefix, which only a server of the model `Drf` takes: all of that model.
     DeleteKey {
-        prefix: Name,
+        prefix: Option<Name>,
     },
     CreateUser,
     GetUser,
@@ -233,6 +245,8 @@ pub struct TokenRow {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyRow {
     pub prefix: Name,
+    /// As its prefix tells.
+    pub model: KeyModel,
     pub name: u8,
     pub state: TokenState,
 }
@@ -288,6 +302,15 @@ impl Call {
             Answer::Refused(ErrorReason::TokenNotFound, _) => !guess_was_charged,
             Answer::Refused(..) | Answer::Count(0) => true,
             _ => self.is_question(),
+        }
+    }
+
+    /// The model of API keys of the servers that take it; `None`: all do.
+    pub fn model(&self) -> Option<KeyModel> {
+        match self {
+            Self::CreateKey { model, .. } => Some(*model),
+            Self::GetKey { prefix: None } | Self::DeleteKey { prefix: None } => Some(KeyModel::Drf),
+            _ => None,
         }
     }
 
