@@ -43,6 +43,8 @@ pub enum Bug {
     ReplaceMissesKey,
     /// Who asks for a user's one key doesn't see that there is one since just now, and gets a second one.
     SecondKey,
+    /// The purge takes sessions that are only switched off for sessions that are over.
+    PurgeTakesLive,
 }
 
 /// All bugs, by name.
@@ -61,6 +63,7 @@ pub const ALL: &[(&str, Bug)] = &[
     ("stale-authentication", Bug::StaleAuthentication),
     ("replace-misses-key", Bug::ReplaceMissesKey),
     ("second-key", Bug::SecondKey),
+    ("purge-takes-live", Bug::PurgeTakesLive),
 ];
 
 /// For how long the bugs that don't see what just happened don't see it: long, so that slow machines meet it too.
@@ -133,6 +136,10 @@ pub(crate) fn sql(name: &str, sql: String) -> String {
         (Bug::SecondKey, "auth/find_obstacles.sql") => {
             sql.replace("t.is_drf and", &format!("t.is_drf and t.created < clock_timestamp() - {JUST} and"))
         }
+        (Bug::PurgeTakesLive, "maintenance/purge_sessions.sql") => sql.replace(
+            "least(s.revoked_at",
+            "least(case when not s.enabled then s.session_created end, s.revoked_at",
+        ),
         (Bug::BornAlive, "session/add.sql" | "session/add_set.sql") => {
             sql.replace("for share", "for key share").replace(
                 "select clock_timestamp() as now offset 0",

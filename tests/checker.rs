@@ -1,6 +1,6 @@
 //! The checker of histories (`contract/check.rs`) itself: what it allows, and what it doesn't.
 
-use crate::contract::check::{Event, NEVER, Verdict, check};
+use crate::contract::check::{Event, NEVER, Verdict, check_beside_purge};
 use crate::contract::shrink::shrink;
 use crate::contract::words::{
     Answer, Call, Counts, ErrorReason, Name, RevocationReason, RotationOutcome, SessionRow, TokenRow,
@@ -59,7 +59,12 @@ fn revoked(began: u64, ended: u64, count: i64) -> Event {
 }
 
 fn is_violation(history: &[Event]) -> bool {
-    match check(history) {
+    is_violation_beside_purge(history, NEVER)
+}
+
+/// With a purge that began at this time.
+fn is_violation_beside_purge(history: &[Event], purged_from: u64) -> bool {
+    match check_beside_purge(history, purged_from) {
         Verdict::Allowed => false,
         Verdict::Violation(_) => true,
         Verdict::Undecided => panic!("it is easy to decide"),
@@ -187,6 +192,36 @@ fn an_inactive_user_has_no_live_session() {
 }
 
 #[test]
+fn a_purge_takes_what_is_over_and_what_is_gone_stays_gone() {
+    let over = [created(), add(2, 3), revoked(10, 20, 1)];
+    let gone = checked(30, 31, TokenState::Unknown);
+    let left = |began| checked(began, began + 1, TokenState::Revoked);
+    let with = |events: &[Event]| [&over[..], events].concat();
+    for (events, purged_from, is_wrong) in [
+        (vec![gone.clone()], NEVER, true),
+        (vec![gone.clone()], 25, false),
+        (vec![gone.clone()], 0, false),
+        // It hadn't begun yet.
+        (vec![gone.clone()], 32, true),
+        // Nobody says when it went, but it doesn't come back.
+        (vec![left(25), gone.clone()], 0, false),
+        (vec![gone.clone(), left(40)], 0, true),
+        // Its name is free, for another session.
+        (vec![gone.clone(), add(40, 41), checked(50, 51, TokenState::Active)], 0, false),
+        (vec![left(25), add(40, 41), checked(50, 51, TokenState::Active)], 0, false),
+        (vec![add(40, 41)], NEVER, true),
+    ] {
+        assert_eq!(
+            is_violation_beside_purge(&with(&events), purged_from),
+            is_wrong,
+            "{events:?} {purged_from}"
+        );
+    }
+    // What lives is never taken.
+    assert!(is_violation_beside_purge(&[created(), add(2, 3), gone], 0));
+}
+
+#[test]
 fn a_violation_is_cut_down_to_what_shows_it() {
     let mut history = vec![created(), add(2, 3)];
     for n in 0..20_u32 {
@@ -197,7 +232,7 @@ fn a_violation_is_cut_down_to_what_shows_it() {
     history.push(revoked(1000, 1001, 1));
     history.push(checked(1010, 1011, TokenState::Active));
     history.push(checked(1020, 1021, TokenState::Revoked));
-    let shrunk = shrink(&history);
+    let shrunk = shrink(&history, NEVER);
     let left: Vec<_> = shrunk.essence.iter().map(|event| event.began).collect();
     assert_eq!(left, [1000, 1010]);
     assert_eq!(shrunk.others, history.len() - 2);

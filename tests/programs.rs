@@ -12,7 +12,7 @@ use token_registry::config::Config;
 use token_registry::proto::user_service_client::UserServiceClient;
 
 use crate::contract::caller::{Caller, Outcome};
-use crate::contract::check::{Event, Verdict, check};
+use crate::contract::check::{Event, NEVER, Verdict, check};
 use crate::contract::one_time::WINDOW_ATTEMPTS;
 use crate::contract::program::{Known, Theme};
 use crate::contract::shrink::shrink;
@@ -102,7 +102,7 @@ fn compare(change: impl Fn(&mut Config), config: proptest::test_runner::Config) 
         if verdict == Verdict::Allowed {
             return Ok(());
         }
-        let shrunk = shrink(&history);
+        let shrunk = shrink(&history, NEVER);
         let told = timeline(&shrunk.essence, &names.lock().unwrap());
         Err(TestCaseError::fail(format!("{verdict:?}:\n{told}")))
     });

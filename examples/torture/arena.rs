@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom as _;
+use token_registry::proto::maintenance_service_client::MaintenanceServiceClient;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::contract::caller::Caller;
+use crate::contract::check::{Event, NEVER};
 use crate::contract::words::{Call, KeyModel, Names};
 use crate::database::Database;
 use crate::judge::{History, JUDGES, read_again};
@@ -35,6 +37,8 @@ pub struct Arena {
     pub front: Proxy,
     /// From when until when a primary that was replaced may still have been read.
     unfenced: Mutex<(u64, u64)>,
+    /// From when until when there were purges.
+    purges: Mutex<Vec<(u64, u64)>>,
     /// When each server last answered, by the tally's clock.
     pub last_answer: Vec<AtomicU64>,
     channels: Vec<Vec<Channel>>,
@@ -95,6 +99,7 @@ impl Arena {
             replicas,
             front,
             unfenced: Mutex::new((u64::MAX, 0)),
+            purges: Mutex::default(),
             last_answer,
             channels,
             parked: Mutex::default(),
@@ -157,12 +162,38 @@ impl Arena {
         ended >= from && began <= until
     }
 
+    /// A purge begins.
+    pub fn is_purged(&self) {
+        self.purges.lock().unwrap_or_else(PoisonError::into_inner).push((self.tally.now(), NEVER));
+    }
+
+    /// It is over at that time, or was before.
+    pub fn is_purged_no_more(&self, when: u64) {
+        let mut purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(purge) = purges.last_mut() {
+            purge.1 = when;
+        }
+    }
+
+    /// From when on a purge may have taken what a history is about.
+    pub fn purged_from(&self, history: &[Event]) -> u64 {
+        let first = history.iter().map(|event| event.began).min().unwrap_or_default();
+        let purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
+        let beside = purges.iter().filter(|(_, until)| *until >= first).map(|(from, _)| *from);
+        beside.min().unwrap_or(NEVER)
+    }
+
+    /// An operator's way to a server.
+    pub fn operator(&self, server: usize) -> MaintenanceServiceClient<Channel> {
+        MaintenanceServiceClient::new(self.channels[server][CHANNELS - 1].clone())
+    }
+
     /// A party is over: its history waits for a kill, or goes to the judges if that takes too long.
     pub async fn park(&self, history: History) {
         let oldest = {
             let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
             parked.push(history);
-            let is_full = parked.len() > PARKED_MAX || self.plan.faults.is_empty();
+            let is_full = parked.len() > PARKED_MAX || !self.plan.has_kills();
             is_full.then(|| parked.remove(0))
         };
         if let Some(oldest) = oldest {

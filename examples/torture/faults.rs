@@ -16,6 +16,7 @@ use tokio_postgres::NoTls;
 
 use crate::arena::Arena;
 use crate::options::Only;
+use crate::purge;
 use crate::tally::{count, get};
 
 /// How long a server may take to answer again, until the run is given up.
@@ -27,11 +28,12 @@ struct Faults<'a> {
     arena: &'a Arena,
     runtime: &'a Handle,
     rng: StdRng,
+    purging: Option<JoinHandle<()>>,
 }
 
 /// Injects one fault after the other until the run is over. Everything works again when it returns.
 pub fn inject(arena: &Arc<Arena>, runtime: &Handle) {
-    let mut faults = Faults { arena, runtime, rng: StdRng::seed_from_u64(arena.plan.seed) };
+    let mut faults = Faults { arena, runtime, rng: StdRng::seed_from_u64(arena.plan.seed), purging: None };
     faults.wait_for_answers(0..arena.replicas.len(), 0);
     if arena.plan.faults.is_empty() {
         return;
@@ -44,21 +46,21 @@ pub fn inject(arena: &Arc<Arena>, runtime: &Handle) {
             until = Instant::now() + PHASE;
         }
         sleep(arena.plan.pause.mul_f64(faults.rng.random_range(0.2..1.0)));
-        let was_a_kill = faults.inject_one();
+        let was_a_kill = faults.inject_one(arena);
         // Beside the load, one at a time: what is over meanwhile is read back after the next one.
         if was_a_kill && reading.as_ref().is_none_or(JoinHandle::is_finished) {
             let arena = Arc::clone(arena);
             reading = Some(runtime.spawn(async move { arena.read_back().await }));
         }
     }
-    if let Some(reading) = reading {
-        let _ = runtime.block_on(reading);
+    for beside in reading.into_iter().chain(faults.purging) {
+        let _ = runtime.block_on(beside);
     }
 }
 
 impl Faults<'_> {
     /// Answers whether it was one after which acknowledged writes are read back.
-    fn inject_one(&mut self) -> bool {
+    fn inject_one(&mut self, arena: &Arc<Arena>) -> bool {
         let Arena { tally, database, replicas, .. } = self.arena;
         let server = self.rng.random_range(0..replicas.len());
         let all = 0..replicas.len();
@@ -113,6 +115,12 @@ impl Faults<'_> {
                 }
             }
             Only::ExhaustConnections => self.exhaust_connections(),
+            // Beside the load, and beside the faults that come next.
+            Only::Purge if self.purging.as_ref().is_none_or(JoinHandle::is_finished) => {
+                let time = Duration::from_millis(self.rng.random_range(500..2500));
+                self.purging = Some(self.runtime.spawn(purge::purge_for(Arc::clone(arena), server, time)));
+            }
+            Only::Purge => {}
             fault => self.spoil_a_link(fault),
         }
         false

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::arena::{Arena, Histories};
 use crate::contract::caller::Outcome;
-use crate::contract::check::{Event, Verdict, check};
+use crate::contract::check::{Event, NEVER, Verdict, check_beside_purge};
 use crate::contract::program::Known;
 use crate::contract::shrink::{Shrunk, shrink};
 use crate::contract::words::{Call, Names};
@@ -67,9 +67,13 @@ fn judge(arena: &Arena, histories: &Mutex<Histories>) -> Vec<Violation> {
     loop {
         let next = histories.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Some(history)) = next else { break };
-        match check(&history.events) {
+        let purged_from = arena.purged_from(&history.events);
+        match check_beside_purge(&history.events, purged_from) {
             Verdict::Allowed => {
                 count(&arena.tally.histories);
+                if purged_from != NEVER {
+                    count(&arena.tally.histories_purged);
+                }
                 let answered = history.events.iter().filter(|event| event.answer.is_some()).count();
                 arena.tally.checked.fetch_add(answered as u64, std::sync::atomic::Ordering::Relaxed);
                 arena.is_checked(history.user_id);
@@ -88,7 +92,7 @@ fn judge(arena: &Arena, histories: &Mutex<Histories>) -> Vec<Violation> {
                         when: arena.tally.now(),
                         user_id: history.user_id,
                         names: history.names,
-                        shrunk: shrink(&history.events),
+                        shrunk: shrink(&history.events, purged_from),
                         events: history.events,
                     });
                 }

@@ -10,6 +10,7 @@
 //! | `party.rs` | callers of one user, all at once, and what they were answered |
 //! | `judge.rs` | histories are read back after a kill, then checked |
 //! | `faults.rs` | what goes wrong while they call |
+//! | `purge.rs` | what is over is purged beside all that |
 //! | `tally.rs` | what happened so far |
 //! | `report.rs` | progress, the table at the end, a violation as a timeline |
 //! | `planted.rs` | the judge judged: bugs planted on purpose have to be found |
@@ -40,6 +41,7 @@ mod options;
 mod party;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod purge;
 mod replica;
 mod report;
 mod tally;

@@ -93,6 +93,8 @@ pub enum Only {
     ExhaustConnections,
     /// Faults: SIGKILL of the PgBouncer that one of three servers goes through
     KillPgbouncer,
+    /// Faults, though it shouldn't be one: what is over is purged at once, for a while
+    Purge,
     /// Faults: a standby is promoted in the place of a primary that is dead, hangs or lives on
     Promote,
 }
@@ -132,7 +134,7 @@ const THEMES: [(Only, Theme); 4] = [
     (Only::Keys, Theme::Keys),
 ];
 /// Faults, and how often each comes.
-const FAULTS: [(u32, Only); 12] = [
+const FAULTS: [(u32, Only); 13] = [
     (14, Only::KillServer),
     (10, Only::KillDatabase),
     (6, Only::StopDatabase),
@@ -144,8 +146,23 @@ const FAULTS: [(u32, Only); 12] = [
     (4, Only::CutAnswer),
     (1, Only::ExhaustConnections),
     (2, Only::KillPgbouncer),
+    (3, Only::Purge),
     (1, Only::Promote),
 ];
+
+impl Plan {
+    /// Whether there are faults after which acknowledged writes are read back.
+    pub fn has_kills(&self) -> bool {
+        self.faults.iter().any(|(_, fault)| fault.is_kill())
+    }
+}
+
+impl Only {
+    /// Whether it ends a server or a database.
+    fn is_kill(self) -> bool {
+        matches!(self, Self::KillServer | Self::KillDatabase | Self::StopDatabase | Self::Promote)
+    }
+}
 
 impl CommandLine {
     pub fn plan(self) -> Plan {

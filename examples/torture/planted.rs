@@ -28,8 +28,7 @@ pub async fn find_all(plan: &Plan, named: &[String]) -> ExitCode {
         let plan = Plan {
             time: LIMIT,
             themes: vec![theme(*bug)],
-            // Only a kill shows what was never written.
-            faults: if *bug == Bug::HeldInMemory { vec![(1, Only::KillDatabase)] } else { Vec::new() },
+            faults: fault(*bug).into_iter().map(|fault| (1, fault)).collect(),
             replicas: 2,
             bug: Some(name),
             quiet: true,
@@ -60,6 +59,16 @@ pub async fn find_all(plan: &Plan, named: &[String]) -> ExitCode {
     let all = bugs.len();
     println!("planted bugs found: {}", report::coloured(found == all, &format!("{found} of {all}")));
     if found == all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What has to happen for the bug to show.
+fn fault(bug: Bug) -> Option<Only> {
+    match bug {
+        // Only a kill shows what was never written.
+        Bug::HeldInMemory => Some(Only::KillDatabase),
+        Bug::PurgeTakesLive => Some(Only::Purge),
+        _ => None,
+    }
 }
 
 /// What callers do who meet the bug.

@@ -81,6 +81,14 @@ pub fn table(arena: &Arena) {
         ("SIGKILLs of PgBouncer", get(&tally.pgbouncer_kills).to_string(), String::new()),
         ("times that others took all connections", get(&tally.exhaustions).to_string(), String::new()),
         (
+            "rows that a purge took beside the calls",
+            grouped(get(&tally.purged)),
+            format!(
+                "{} of the users whose history it may have touched",
+                grouped(get(&tally.histories_purged))
+            ),
+        ),
+        (
             "answers of a primary that was replaced",
             grouped(get(&tally.maybe_stale)),
             "may be old, taken as unknown".to_owned(),

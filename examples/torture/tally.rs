@@ -34,6 +34,10 @@ pub struct Tally {
     /// Times that others had taken all of the database's connections.
     pub exhaustions: AtomicU64,
     pub pgbouncer_kills: AtomicU64,
+    /// Sessions, one-time tokens and API keys that a purge took.
+    pub purged: AtomicU64,
+    /// Histories that were checked and that a purge was beside.
+    pub histories_purged: AtomicU64,
     /// Standbys promoted in the place of a primary that was dead or hung.
     pub promotions_fenced: AtomicU64,
     /// Standbys promoted beside a primary that lived on.
@@ -74,6 +78,8 @@ impl Tally {
             cut_answers: zero(),
             exhaustions: zero(),
             pgbouncer_kills: zero(),
+            purged: zero(),
+            histories_purged: zero(),
             promotions_fenced: zero(),
             promotions_unfenced: zero(),
             maybe_stale: zero(),

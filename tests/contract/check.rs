@@ -14,6 +14,9 @@
 //! **Unknown outcomes.** A call whose caller was told that the outcome is unknown, or nothing at all, may take effect at
 //! any moment after it was sent, or never.
 //!
+//! **A purge** takes what is over, of all users, beside everything else; each thing at a moment of its own
+//! (`purge.rs`). No call about one user says when, so from the beginning of the first purge on it may have been.
+//!
 //! **Names that the server makes** (a minted jti, a version, a challenge, a key) are taken from the answer. Where there is none,
 //! every name that turns up elsewhere and is nobody else's for sure is tried, and one that is never seen.
 //!
@@ -61,19 +64,24 @@ const STEPS_MAX: usize = 200_000;
 /// How many calls are under way at most, those of unknown outcome included.
 const SLOTS: usize = u128::BITS as usize;
 
-/// Checks the history of a user who was never seen before.
+/// Checks the history of a user who was never seen before, and of whom nothing was purged.
 pub fn check(history: &[Event]) -> Verdict {
+    check_beside_purge(history, NEVER)
+}
+
+/// Checks the history of a user who was never seen before. A purge may have taken what was over since `purged_from`.
+pub fn check_beside_purge(history: &[Event], purged_from: u64) -> Verdict {
     if matches!(history.first(), Some(Event { call: Call::CreateUser, answer: Some(_), .. }))
         && !history.iter().any(|event| event.call == Call::DeleteUser)
     {
-        return Search::new(history).run();
+        return Search::new(history, purged_from).run();
     }
     // A user may come to be known before the call that makes the user known has done the rest, and stays so if the rest
     // fails: a step of its own, for as long as the call is under way.
     let creators = history.iter().filter(|event| event.call.may_create_user());
     let steps = creators.map(|event| Event { call: Call::CreateUser, answer: None, ..event.clone() });
     let with_steps: Vec<_> = history.iter().cloned().chain(steps).collect();
-    Search::new(&with_steps).run()
+    Search::new(&with_steps, purged_from).run()
 }
 
 /// One way to explain what was answered so far.
@@ -93,6 +101,8 @@ struct Explanations {
 
 struct Search<'a> {
     history: &'a [Event],
+    /// From when on what is over may be gone.
+    purged_from: u64,
     names: NamesSeen,
     /// The calls under way.
     slots: Vec<Option<usize>>,
@@ -125,8 +135,9 @@ impl Explanations {
 }
 
 impl<'a> Search<'a> {
-    fn new(history: &'a [Event]) -> Self {
-        Self { history, names: NamesSeen::of(history), slots: Vec::new(), unknown: 0, steps: 0 }
+    fn new(history: &'a [Event], purged_from: u64) -> Self {
+        let names = NamesSeen::of(history);
+        Self { history, purged_from, names, slots: Vec::new(), unknown: 0, steps: 0 }
     }
 
     fn run(mut self) -> Verdict {
@@ -235,19 +246,33 @@ impl<'a> Search<'a> {
         for slot in 0..self.slots.len() {
             let Some(n) = self.slots[slot].filter(|_| explanation.done & (1 << slot) == 0) else { continue };
             let event = &self.history[n];
-            for made in self.names.made(event, n, &explanation.user) {
-                self.steps += 1;
-                let (after, given) = explanation.user.step(&event.call, made);
-                let is_possible = match &event.answer {
-                    Some(answer) => given == *answer,
-                    None => after != *explanation.user,
-                };
-                if is_possible {
-                    let mut next = Explanation { user: Rc::new(after), done: explanation.done | 1 << slot };
-                    self.settle(&mut next);
-                    all.push(next);
+            for before in self.befores(&explanation.user, event) {
+                for made in self.names.made(event, n, &before) {
+                    self.steps += 1;
+                    let (after, given) = before.step(&event.call, made);
+                    let is_possible = match &event.answer {
+                        Some(answer) => given == *answer,
+                        None => after != *before,
+                    };
+                    if is_possible {
+                        let mut next =
+                            Explanation { user: Rc::new(after), done: explanation.done | 1 << slot };
+                        self.settle(&mut next);
+                        all.push(next);
+                    }
                 }
             }
+        }
+        all
+    }
+}
+
+impl Search<'_> {
+    /// How a user may have been when a call took effect: as is known, or without what a purge took.
+    fn befores(&self, user: &Rc<User>, event: &Event) -> Vec<Rc<User>> {
+        let mut all = vec![Rc::clone(user)];
+        if event.ended >= self.purged_from {
+            all.extend(user.purged(&event.call, event.answer.as_ref()).into_iter().map(Rc::new));
         }
         all
     }

@@ -1,7 +1,8 @@
 //! The specification of a user's API keys. Of the model `Drf` there is one that isn't revoked; of the other several, each
 //! with a name that need not be its own alone. Keys of one model are in nobody's way of the other.
 
-use super::words::{Answer, ErrorReason as E, KeyModel, KeyRow, Made, Name, TokenState};
+use super::purge::{is_one_of, without_the_first};
+use super::words::{Answer, Call, ErrorReason as E, KeyModel, KeyRow, Made, Name, TokenState};
 
 /// A key that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -106,6 +107,36 @@ impl Keys {
         let before = self.made.len();
         self.made.retain(|key| !key.is_meant_by(prefix));
         Answer::Count(count(before - self.made.len()))
+    }
+
+    /// What a purge may have left, of the keys that a call is about.
+    pub fn purged(&self, call: &Call, answer: Option<&Answer>) -> Vec<Self> {
+        match (call, answer) {
+            (Call::CreateKey { request: Some(request), .. }, _) => {
+                self.without(|made| made.request == Some(*request))
+            }
+            (Call::Authenticate { key }, _) => self.without(|made| made.text == *key),
+            (Call::GetKey { prefix } | Call::DeleteKey { prefix }, _) => {
+                self.without(|made| made.is_meant_by(*prefix))
+            }
+            (Call::ListKeys, Some(Answer::Keys(rows))) => {
+                let is_listed = |made: &Key| rows.iter().any(|row| row.prefix == made.prefix);
+                self.without(|made| !is_listed(made)).pop().into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Without the newest of those that are over and meant, the two newest, and so on.
+    fn without(&self, is_meant: impl Fn(&Key) -> bool) -> Vec<Self> {
+        let is_over = |n: &usize| self.made[*n].revoked && is_meant(&self.made[*n]);
+        let over: Vec<_> = (0..self.made.len()).rev().filter(is_over).collect();
+        without_the_first(&self.made, &over).into_iter().map(|made| Self { made }).collect()
+    }
+
+    /// Loses so many of those that are over, if there are.
+    pub fn lose(&mut self, gone: &mut i64) {
+        self.made.retain(|key| !key.revoked || !is_one_of(gone));
     }
 
     /// Answers how many this ended.

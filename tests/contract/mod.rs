@@ -8,6 +8,7 @@
 //! | `one_time.rs` | the specification of the one-time tokens of one purpose |
 //! | `keys.rs` | the specification of a user's API keys |
 //! | `user.rs` | the specification of a user, which has all of these, and of what ends everything at once |
+//! | `purge.rs` | the specification of a purge: which of that may be gone |
 //! | `check.rs` | can what many callers saw at once be put in one order that the specification allows? |
 //! | `shrink.rs` | the part of such a history that shows why not |
 //! | `timeline.rs` | a history for people |
@@ -26,6 +27,7 @@ pub mod check;
 pub mod keys;
 pub mod one_time;
 pub mod program;
+pub mod purge;
 pub mod session;
 pub mod shrink;
 pub mod timeline;

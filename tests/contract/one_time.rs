@@ -1,6 +1,7 @@
 //! The specification of a user's one-time tokens of one purpose.
 
-use super::words::{Answer, ErrorReason as E, Made, Name, TokenRow, TokenState, Value, Wanted, Which};
+use super::purge::{is_one_of, without_the_first};
+use super::words::{Answer, Call, ErrorReason as E, Made, Name, TokenRow, TokenState, Value, Wanted, Which};
 
 /// Wrong guesses at codes of one user and purpose, over re-issues, in a window that outlasts a history. The servers
 /// that are judged by this model are configured so.
@@ -205,6 +206,37 @@ impl Tokens {
 
     pub fn list(&self, user_active: bool) -> Vec<TokenRow> {
         self.issued.iter().rev().map(|token| token.row(user_active)).collect()
+    }
+
+    /// What a purge may have left, of the tokens that a call is about.
+    pub fn purged(&self, call: &Call, answer: Option<&Answer>) -> Vec<Self> {
+        match (call, answer) {
+            (Call::Issue { request: Some(request), .. }, _) => {
+                self.without(None, |token| token.request == Some(*request))
+            }
+            (Call::Consume { value, id, .. }, _) => self.without(*id, |token| token.value == *value),
+            (Call::CheckSecret { value, .. }, _) => self.without(None, |token| token.value == *value),
+            (Call::ListTokens { .. }, Some(Answer::Tokens(rows))) => {
+                let is_listed = |token: &Token| rows.iter().any(|row| row.challenge == token.challenge);
+                self.without(None, |token| !is_listed(token)).pop().into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Without the first of those that are over and meant, without the first two, and so on. Those that were won under
+    /// the id come first, then the newest.
+    fn without(&self, id: Option<u8>, is_meant: impl Fn(&Token) -> bool) -> Vec<Self> {
+        let is_over = |n: &usize| !self.issued[*n].is_unspent() && is_meant(&self.issued[*n]);
+        let mut over: Vec<_> = (0..self.issued.len()).rev().filter(is_over).collect();
+        over.sort_by_key(|n| !self.issued[*n].was_consumed_by(id));
+        let left = without_the_first(&self.issued, &over).into_iter();
+        left.map(|issued| Self { issued, window: self.window }).collect()
+    }
+
+    /// Loses so many of those that are over, if there are.
+    pub fn lose(&mut self, gone: &mut i64) {
+        self.issued.retain(|token| token.is_unspent() || !is_one_of(gone));
     }
 
     /// Answers how many this ended.

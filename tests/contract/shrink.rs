@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::check::{Event, NEVER, Verdict, check};
+use super::check::{Event, NEVER, Verdict, check_beside_purge};
 
 /// How long it is tried to cut a history down: a tangled one is then shown with more calls than it needs.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -19,16 +19,18 @@ pub struct Shrunk {
     pub others: usize,
 }
 
-/// Cuts a history down that can't be explained.
-pub fn shrink(history: &[Event]) -> Shrunk {
+/// Cuts a history down that can't be explained, also not by a purge that began at `purged_from`.
+pub fn shrink(history: &[Event], purged_from: u64) -> Shrunk {
     let until = Instant::now() + TIME_MAX;
+    let is_violation =
+        |history: &[Event]| matches!(check_beside_purge(history, purged_from), Verdict::Violation(_));
     let mut left = history.to_vec();
-    if let Verdict::Violation(n) = check(&left)
+    if let Verdict::Violation(n) = check_beside_purge(&left, purged_from)
         && let Some(failing) = history.get(n)
     {
         left = up_to(&left, failing.ended);
     }
-    leave_out(&mut left, until);
+    leave_out(&mut left, until, is_violation);
     for n in (0..left.len()).rev() {
         if left[n].answer.is_none() {
             continue;
@@ -42,15 +44,11 @@ pub fn shrink(history: &[Event]) -> Shrunk {
             left[n] = known;
         }
     }
-    leave_out(&mut left, until);
+    leave_out(&mut left, until, is_violation);
     let mut essence: Vec<_> = left.into_iter().filter(|event| event.answer.is_some()).collect();
     essence.sort_by_key(|event| (event.began, event.ended));
     let others = history.len() - essence.len();
     Shrunk { essence, others }
-}
-
-fn is_violation(history: &[Event]) -> bool {
-    matches!(check(history), Verdict::Violation(_))
 }
 
 fn changed_nothing(event: &Event) -> bool {
@@ -77,7 +75,7 @@ fn up_to(history: &[Event], moment: u64) -> Vec<Event> {
 }
 
 /// Leaves out calls that changed nothing, many at once and then one by one, while a violation is left.
-fn leave_out(history: &mut Vec<Event>, until: Instant) {
+fn leave_out(history: &mut Vec<Event>, until: Instant, is_violation: impl Fn(&[Event]) -> bool) {
     let mut size = history.len().max(1);
     while size > 0 {
         let mut start = 0;

@@ -16,9 +16,9 @@ use super::words::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct User {
     account: Option<Account>,
-    sessions: BTreeMap<SessionNumber, Session>,
-    tokens: BTreeMap<Purpose, Tokens>,
-    keys: Keys,
+    pub(super) sessions: BTreeMap<SessionNumber, Session>,
+    pub(super) tokens: BTreeMap<Purpose, Tokens>,
+    pub(super) keys: Keys,
     /// What credential changes were answered, by their request.
     changes: BTreeMap<u8, (Name, Counts)>,
 }
