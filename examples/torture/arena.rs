@@ -15,14 +15,18 @@ use crate::contract::caller::Caller;
 use crate::contract::check::{Event, NEVER};
 use crate::contract::words::{Call, KeyModel, Names};
 use crate::database::Database;
+use crate::disk::Disk;
 use crate::judge::{History, JUDGES, read_again};
-use crate::options::{Gathering, Plan};
+use crate::options::{Gathering, Only, Plan};
 use crate::proxy::Proxy;
 use crate::replica::Replica;
 use crate::tally::Tally;
 
 /// How many links callers have to each server.
 const CHANNELS: usize = 3;
+
+/// How large the database's disk is, if it is to be full at times.
+const DISK_MEGABYTES: usize = 512;
 
 /// How long callers wait for an answer.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -63,12 +67,17 @@ const PARKED_MAX: usize = 400;
 
 impl Arena {
     /// Starts everything, and waits until all servers answer.
-    pub async fn open(plan: Plan) -> (Self, Histories, Checked) {
+    pub async fn open(mut plan: Plan) -> (Self, Histories, Checked) {
         let logs = tempfile::tempdir().expect("a directory for logs");
         let servers = usize::from(plan.replicas);
         let lazy = plan.bug == Some("held-in-memory");
         let with_pgbouncer = servers > 2 && !plan.faults.is_empty();
-        let database = tokio::task::spawn_blocking(move || Database::start(lazy, with_pgbouncer));
+        let disk =
+            plan.fills_disk().then(|| Disk::mount(DISK_MEGABYTES, "the fault of a full disk")).flatten();
+        if disk.is_none() {
+            plan.faults.retain(|(_, fault)| *fault != Only::FillDisk);
+        }
+        let database = tokio::task::spawn_blocking(move || Database::start(lazy, with_pgbouncer, disk));
         let database = database.await.expect("PostgreSQL starts");
         let replicas: Vec<_> = (0..servers)
             .map(|n| {

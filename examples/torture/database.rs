@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
+use crate::disk::Disk;
 use crate::pgbouncer::PgBouncer;
 use crate::postgres::{Cluster, free_listener};
 use crate::proxy::Proxy;
@@ -20,6 +21,8 @@ pub struct Database {
     /// An address that moves.
     pub link: Proxy,
     pub pgbouncer: Option<PgBouncer>,
+    /// A disk of the first primary's own.
+    disk: Option<Disk>,
 }
 
 /// How a server reaches the database.
@@ -31,8 +34,9 @@ pub enum Way {
 }
 
 impl Database {
-    /// Starts a primary. `lazy`: with what a planted bug doesn't wait for long in coming.
-    pub fn start(lazy: bool, with_pgbouncer: bool) -> Self {
+    /// Starts a primary, on a disk of its own if there is one. `lazy`: with what a planted bug doesn't wait for long in
+    /// coming.
+    pub fn start(lazy: bool, with_pgbouncer: bool, disk: Option<Disk>) -> Self {
         let settings: &[_] = &[
             // Few, so that they are soon all taken.
             ("max_connections", "100"),
@@ -40,12 +44,26 @@ impl Database {
             ("full_page_writes", "off"),
         ];
         let lazily: &[_] = &[("wal_writer_delay", "10s"), ("wal_writer_flush_after", "1GB")];
-        let primary = Cluster::start(&[settings, if lazy { lazily } else { &[] }].concat());
+        let settings = [settings, if lazy { lazily } else { &[] }].concat();
+        let primary = match &disk {
+            None => Cluster::start(&settings),
+            // Its log is soon in need of a new file.
+            Some(disk) => {
+                let small = [("min_wal_size", "32MB"), ("max_wal_size", "32MB")];
+                Cluster::start_in(disk.path(), &[&settings[..], &small].concat())
+            }
+        };
         let other = free_listener().expect("a port is free").1;
         let link = Proxy::start(primary.address());
         let pgbouncer =
             if with_pgbouncer { PgBouncer::before_address(&primary, link.address()) } else { None };
-        Self { places: [primary.address(), other], primary: Mutex::new(Arc::new(primary)), link, pgbouncer }
+        Self {
+            places: [primary.address(), other],
+            primary: Mutex::new(Arc::new(primary)),
+            link,
+            pgbouncer,
+            disk,
+        }
     }
 
     /// The primary of now.
@@ -76,6 +94,12 @@ impl Database {
             }
             _ => format!("postgres://postgres@{}/postgres", self.link.address()),
         }
+    }
+
+    /// The primary's own disk, if it has one.
+    pub fn disk(&self) -> Option<&Disk> {
+        let primary = self.primary();
+        self.disk.as_ref().filter(|disk| primary.directory().starts_with(disk.path()))
     }
 
     /// A standby that has every write before its caller is answered.

@@ -93,6 +93,10 @@ impl Faults<'_> {
                 self.promote();
                 return true;
             }
+            Only::FillDisk => {
+                self.fill_disk();
+                return true;
+            }
             Only::FreezeServer => {
                 replicas[server].freeze();
                 count(&tally.freezes);
@@ -214,6 +218,32 @@ impl Faults<'_> {
             let took = self.wait_for_answers(0..replicas.len(), tally.now());
             tally.recovery_after_promotion.fetch_max(took, Relaxed);
         }
+    }
+
+    /// The database's disk is full. Without room for its log PostgreSQL goes down, and is started again when there is some.
+    fn fill_disk(&mut self) {
+        let Arena { tally, database, replicas, .. } = self.arena;
+        let Some(disk) = database.disk() else { return };
+        let primary = database.primary();
+        let url = primary.url("postgres");
+        let filling = disk.fill();
+        // What is allocated already is used up first.
+        let grow = "create table filling as select repeat('x', 2000) as x from generate_series(1, 100000)";
+        let witness = self.runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await.ok()?;
+            tokio::spawn(connection);
+            let is_refused = client.batch_execute(grow).await.is_err();
+            is_refused.then_some(client)
+        });
+        count(&tally.full_disks);
+        self.wait_between(20..500);
+        std::fs::remove_file(filling).expect("the filling goes");
+        if witness.is_none_or(|client| client.is_closed()) {
+            count(&tally.full_disk_crashes);
+            primary.restart();
+        }
+        let took = self.wait_for_answers(0..replicas.len(), tally.now());
+        tally.recovery_after_database.fetch_max(took, Relaxed);
     }
 
     /// Others take every connection that there is.

@@ -20,6 +20,8 @@
 
 #[path = "../../tests/contract/mod.rs"]
 mod contract;
+#[path = "../../tests/support/disk.rs"]
+mod disk;
 #[path = "../../tests/support/installed.rs"]
 #[allow(dead_code, reason = "the torture uses a part of what the tests do")]
 mod installed;

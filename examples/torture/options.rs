@@ -93,6 +93,8 @@ pub enum Only {
     ExhaustConnections,
     /// Faults: SIGKILL of the PgBouncer that one of three servers goes through
     KillPgbouncer,
+    /// Faults, and only when asked for: the database's disk is full for a while, until a standby elsewhere is promoted
+    FillDisk,
     /// Faults, though it shouldn't be one: what is over is purged at once, for a while
     Purge,
     /// Faults: a standby is promoted in the place of a primary that is dead, hangs or lives on
@@ -150,7 +152,15 @@ const FAULTS: [(u32, Only); 13] = [
     (1, Only::Promote),
 ];
 
+/// Faults that come only when they are asked for: this one has the database in memory, on a disk of the run's own.
+const ON_REQUEST: [(u32, Only); 1] = [(6, Only::FillDisk)];
+
 impl Plan {
+    /// Whether the database's disk is to be full at times.
+    pub fn fills_disk(&self) -> bool {
+        self.faults.iter().any(|(_, fault)| *fault == Only::FillDisk)
+    }
+
     /// Whether there are faults after which acknowledged writes are read back.
     pub fn has_kills(&self) -> bool {
         self.faults.iter().any(|(_, fault)| fault.is_kill())
@@ -158,9 +168,12 @@ impl Plan {
 }
 
 impl Only {
-    /// Whether it ends a server or a database.
+    /// Whether it ends a server or a database, or may.
     fn is_kill(self) -> bool {
-        matches!(self, Self::KillServer | Self::KillDatabase | Self::StopDatabase | Self::Promote)
+        matches!(
+            self,
+            Self::KillServer | Self::KillDatabase | Self::StopDatabase | Self::Promote | Self::FillDisk
+        )
     }
 }
 
@@ -173,7 +186,8 @@ impl CommandLine {
             // The hot path twice as often.
             themes = vec![Theme::Sessions, Theme::Sessions, Theme::OneTime, Theme::User, Theme::Keys];
         }
-        let mut faults: Vec<_> = FAULTS.into_iter().filter(|(_, fault)| only.contains(fault)).collect();
+        let mut faults: Vec<_> =
+            FAULTS.into_iter().chain(ON_REQUEST).filter(|(_, fault)| only.contains(fault)).collect();
         if calm {
             faults.clear();
         } else if faults.is_empty() {

@@ -81,6 +81,11 @@ pub fn table(arena: &Arena) {
         ("SIGKILLs of PgBouncer", get(&tally.pgbouncer_kills).to_string(), String::new()),
         ("times that others took all connections", get(&tally.exhaustions).to_string(), String::new()),
         (
+            "times that the database's disk was full",
+            get(&tally.full_disks).to_string(),
+            format!("it went down {} times", get(&tally.full_disk_crashes)),
+        ),
+        (
             "rows that a purge took beside the calls",
             grouped(get(&tally.purged)),
             format!(

@@ -34,6 +34,10 @@ pub struct Tally {
     /// Times that others had taken all of the database's connections.
     pub exhaustions: AtomicU64,
     pub pgbouncer_kills: AtomicU64,
+    /// Times that the database's disk was full.
+    pub full_disks: AtomicU64,
+    /// Times that the database went down for it.
+    pub full_disk_crashes: AtomicU64,
     /// Sessions, one-time tokens and API keys that a purge took.
     pub purged: AtomicU64,
     /// Histories that were checked and that a purge was beside.
@@ -78,6 +82,8 @@ impl Tally {
             cut_answers: zero(),
             exhaustions: zero(),
             pgbouncer_kills: zero(),
+            full_disks: zero(),
+            full_disk_crashes: zero(),
             purged: zero(),
             histories_purged: zero(),
             promotions_fenced: zero(),

@@ -1,64 +1,19 @@
 //! The database's disk is full, under its tables and its log.
 
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
-use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use crate::support::Registry;
-use crate::support::installed::say;
+use crate::support::disk::Disk;
 use crate::support::load::Load;
 use crate::support::postgres::Cluster;
 
-/// A small disk in memory. Unmounted when it is dropped.
-struct Disk {
-    folder: TempDir,
-}
-
-impl Disk {
-    /// None where the tests may not mount anything.
-    fn mount(megabytes: usize) -> Option<Self> {
-        let folder = tempfile::Builder::new().prefix("disk").tempdir_in("/tmp").expect("a folder");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m,mode=0755"), "tmpfs"])
-            .arg(folder.path())
-            .output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self { folder });
-        }
-        say(
-            "NOT RUN: the test of a full disk, which mounts a small one: that needs root, and a machine that lets it",
-        );
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Takes all that is left of it.
-    fn fill(&self) -> PathBuf {
-        let path = self.path().join("filling");
-        let mut file = fs::File::create(&path).expect("a file");
-        while file.write_all(&[0; 4096]).is_ok() {}
-        path
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).output();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_a_refusal_and_loses_nothing_that_was_acknowledged() {
-    let Some(disk) = Disk::mount(160) else { return };
+    let Some(disk) = Disk::mount(160, "the test of a full disk") else { return };
     let cluster = Cluster::start_in(
         disk.path(),
         // So that its log soon needs a new file, and its tables too.

@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod collector;
+pub mod disk;
 pub mod envoy;
 pub mod installed;
 pub mod jwt;
