@@ -256,6 +256,30 @@ async fn a_certificate_that_is_revoked_is_refused_from_the_next_connection_on() 
 }
 
 #[tokio::test]
+async fn a_revocation_list_is_told_of_before_it_is_over_and_when_it_is() {
+    let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let file = directory.path().join("ca.crl");
+    // In whole seconds, as lists have it.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let (soon, later) = (now + 15, now + 3600);
+    std::fs::write(&file, authority.revocation_list(&[], at(soon))).unwrap();
+    let settings = [("TOKEN_REGISTRY_TLS_CLIENT_CRL", file.to_str().unwrap()), metrics::LISTEN];
+    let secured = Secured::start_of(authority, None, true, &settings).await;
+    let scraped = metrics::metrics_of(&secured.server).await;
+    let told = async || {
+        let text = metrics::get(scraped, "/metrics").await;
+        metrics::value(&text, "token_registry_revocation_list_expires_timestamp_seconds")
+    };
+    assert_eq!(told().await, Some(soon));
+    // It is read before that, and told of when it comes.
+    until(async || secured.server.said().contains("a revocation list is over and stays in force")).await;
+    assert!(SystemTime::now() >= at(soon));
+    std::fs::write(&file, secured.authority.revocation_list(&[], at(later))).unwrap();
+    until(async || told().await == Some(later)).await;
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_shake_hands_holds_up_nobody_and_is_let_go() {
     // Long enough for those who do shake hands on a busy machine.
     let settings = [("TOKEN_REGISTRY_MAX_CONNECTIONS", "20"), ("TOKEN_REGISTRY_PEER_TIMEOUT", "5s")];

@@ -1,25 +1,27 @@
 //! TLS of callers' connections, mostly the server's side: our certificate and key, and the authorities of callers' certificates; all of them
 //! are read again when they change, for the connections that come then.
 
+mod revocation;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use x509_parser::prelude::{CertificateRevocationList, FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::config::Config;
 use crate::watched::Watched;
@@ -40,6 +42,7 @@ struct Current {
     config: Arc<ServerConfig>,
     /// When the first certificate of our chain expires, in seconds since 1970.
     expires: i64,
+    revocation_lists: revocation::Ends,
 }
 
 /// Where it all is.
@@ -117,19 +120,27 @@ impl Tls {
     }
 
     /// Reads the files again whenever they change, for as long as it is polled. Connections that are there keep what they
-    /// began with. Files that can't be used change nothing, and the log says so.
+    /// began with. Files that can't be used change nothing, and the log says so; so it does of a revocation list that is
+    /// over.
     pub async fn follow(&self) {
         let mut watched = self.watched.lock().await;
         loop {
-            watched.changed().await;
-            match self.files.read() {
-                Ok(current) => {
-                    tracing::info!(expires = %date(current.expires), "certificates were read again");
-                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
-                }
-                // Between the replacement of a certificate and of its key, this is what is to be expected.
-                Err(error) => tracing::warn!(%error, "certificates stay as they were"),
+            let lists = self.current().revocation_lists;
+            tokio::select! {
+                () = watched.changed() => self.read_again(),
+                never = lists.tell() => match never {},
             }
+        }
+    }
+
+    fn read_again(&self) {
+        match self.files.read() {
+            Ok(current) => {
+                tracing::info!(expires = %date(current.expires), "certificates were read again");
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+            }
+            // Between the replacement of a certificate and of its key, this is what is to be expected.
+            Err(error) => tracing::warn!(%error, "certificates stay as they were"),
         }
     }
 
@@ -138,19 +149,31 @@ impl Tls {
     }
 }
 
-/// Tells when asked for metrics until when our certificate is good.
+/// Tells when asked for metrics until when our certificate is good, and the revocation lists.
 #[derive(Debug)]
 pub struct Expiry(pub Arc<Tls>);
 
 impl Collector for Expiry {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let gauge = encoder.encode_descriptor(
-            "token_registry_certificate_expires_timestamp_seconds",
-            "When the certificate that callers see expires, or one of its chain, in seconds since 1970",
-            None,
-            MetricType::Gauge,
-        )?;
-        ConstGauge::new(self.0.current().expires).encode(gauge)
+        let Current { expires, revocation_lists, .. } = self.0.current();
+        for (name, help, seconds) in [
+            (
+                "token_registry_certificate_expires_timestamp_seconds",
+                "When the certificate that callers see expires, or one of its chain, in seconds since 1970",
+                Some(expires),
+            ),
+            (
+                "token_registry_revocation_list_expires_timestamp_seconds",
+                "When the first of the revocation lists of callers' certificates is over, in seconds since 1970",
+                revocation_lists.first(),
+            ),
+        ] {
+            if let Some(seconds) = seconds {
+                let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+                ConstGauge::new(seconds).encode(gauge)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -160,6 +183,7 @@ impl Files {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Settings)?;
+        let mut revocation_lists = revocation::Ends::default();
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
@@ -170,7 +194,9 @@ impl Files {
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
                 let verifier =
                     if self.certificate_is_optional { verifier.allow_unauthenticated() } else { verifier };
-                let lists = self.client_crl.as_deref().map(revocations).transpose()?.unwrap_or_default();
+                let (lists, ends) =
+                    self.client_crl.as_deref().map(revocation::read).transpose()?.unwrap_or_default();
+                revocation_lists = ends;
                 // A list that is over is left in force: see `docs/operating.md`.
                 let verifier =
                     verifier.with_crls(lists).build().map_err(|error| match (error, &self.client_crl) {
@@ -196,7 +222,7 @@ impl Files {
         // connecting. Connections of gRPC live long: a whole handshake each is no loss.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Current { config: Arc::new(config), expires })
+        Ok(Current { config: Arc::new(config), expires, revocation_lists })
     }
 }
 
@@ -237,30 +263,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(TlsError::Certificate(path.to_owned(), "there is no certificate in it"));
     }
     Ok(certificates)
-}
-
-/// All revocation lists of a file. The log says of one that is over that a newer one should be there.
-fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let of = |error| TlsError::File(path.to_owned(), error);
-    let lists: Vec<_> = CertificateRevocationListDer::pem_file_iter(path)
-        .map_err(of)?
-        .collect::<Result<_, _>>()
-        .map_err(of)?;
-    if lists.is_empty() {
-        return Err(TlsError::Certificate(path.to_owned(), "there is no revocation list in it"));
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    for list in &lists {
-        let Ok((_, list)) = CertificateRevocationList::from_der(list) else { continue };
-        let next = list.next_update().map(|next| next.timestamp());
-        if let Some(next) = next.filter(|next| u64::try_from(*next).unwrap_or_default() < now) {
-            tracing::warn!(
-                file = %path.display(), authority = %list.issuer(), next_update = %date(next),
-                "a revocation list is over and stays in force: what was revoked since isn't known"
-            );
-        }
-    }
-    Ok(lists)
 }
 
 /// When a certificate expires, in seconds since 1970.
