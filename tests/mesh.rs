@@ -158,6 +158,20 @@ async fn while_the_registry_is_away_nobody_comes_through() {
     assert_eq!(mesh.backend.served(), 1);
 }
 
+#[test]
+fn envoy_has_no_more_calls_on_a_connection_than_the_registry_carries() {
+    let carried = token_registry::server::CALLS_OF_A_CONNECTION.to_string();
+    for (config, count) in [
+        (include_str!("../deploy/envoy/proxy.json"), 2),
+        (include_str!("../deploy/envoy/external-authorization.json"), 1),
+    ] {
+        let said = config.split("\"max_concurrent_streams\": ").skip(1);
+        let said: Vec<_> =
+            said.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap()).collect();
+        assert_eq!(said, vec![carried.as_str(); count]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_behind_envoy_are_replaced_one_by_one_without_a_failed_call() {
     let database = fresh_database().await;
