@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
+use crate::access::Place;
 use crate::config::Config;
 use crate::tls::Tls;
 
@@ -77,7 +78,8 @@ pub fn incoming(
                     Err(_) => return None,
                 },
             };
-            let peer = Peer { address, names: names.into(), hang_up: Arc::default() };
+            let peer =
+                Peer { address, names: names.into(), hang_up: Arc::default(), place: Place::default() };
             Some(Ok(Connection::new(stream, peer, place, patience)))
         }
     });
@@ -119,6 +121,8 @@ pub struct Peer {
     pub names: Arc<[String]>,
     /// Ends the connection.
     pub hang_up: Arc<HangUp>,
+    /// Where a call of the connection waits for its JWT to be verified.
+    pub place: Place,
 }
 
 /// Ends a connection from elsewhere.

@@ -6,6 +6,7 @@
 mod callers;
 mod jwt;
 mod role;
+mod turns;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,11 +19,13 @@ use tokio::sync::Mutex;
 pub use callers::{Caller, CallersError};
 pub use jwt::{FetchError, KeySetError, KeysError, Unproven};
 pub use role::{Admits, Role, Roles, admits};
+pub use turns::{Place, Turn};
 
 use crate::config::Config;
 use crate::watched::Watched;
 use callers::Callers;
 use jwt::Keys;
+use turns::Turns;
 
 /// Judges calls by the callers of a file, which may change meanwhile.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Access {
     watched: Mutex<Watched>,
     /// What JWTs are verified with, if they are taken.
     keys: Option<Keys>,
+    /// Who verifies with them now.
+    turns: Turns,
     /// Whether callers are asked for certificates.
     asks_for_certificates: bool,
 }
@@ -56,6 +61,8 @@ pub enum Denied {
     Nobody,
     /// Its key, JWT or certificate is of no caller here.
     Unknown,
+    /// Its JWT wasn't verified before, and is when it is its [turn](Access::turn).
+    Unverified,
     /// Its JWT is signed by a key that isn't known; [`Access::look_again`] may find it.
     UnknownKey,
     /// Its caller has none of the roles that the method asks for.
@@ -72,8 +79,8 @@ impl Access {
         let watched = Mutex::new(Watched::new([&path]));
         let callers = RwLock::new(Arc::new(Callers::read(&path)?));
         let keys = jwt.keys.as_deref().map(|from| Keys::read(from, jwt)).transpose()?;
-        let access =
-            Self { path, callers, watched, keys, asks_for_certificates: config.tls_client_ca.is_some() };
+        let (turns, asks_for_certificates) = (Turns::default(), config.tls_client_ca.is_some());
+        let access = Self { path, callers, watched, keys, turns, asks_for_certificates };
         access.warn_of_names_in_vain();
         Ok(Some(access))
     }
@@ -100,7 +107,8 @@ impl Access {
 
     /// Judges a call by what its method admits: who calls, where that has to be known.
     ///
-    /// A key or JWT that comes with the call decides alone: a wrong one isn't made good by a certificate.
+    /// A key or JWT that comes with the call decides alone: a wrong one isn't made good by a certificate. A JWT that wasn't
+    /// verified before is only with a turn.
     ///
     /// # Errors
     /// It may not be carried out.
@@ -109,6 +117,7 @@ impl Access {
         admits: Admits,
         headers: &HeaderMap,
         names: impl IntoIterator<Item = &'a str>,
+        turn: Option<&Turn<'_>>,
     ) -> Result<Option<Arc<Caller>>, Denied> {
         if admits == Admits::Everybody {
             return Ok(None);
@@ -119,7 +128,7 @@ impl Access {
             // The look-up's time tells of the digest, from which nobody gets to the key.
             let digest = Sha256::digest(key).into();
             match (callers.of_key(&digest), &self.keys) {
-                (None, Some(keys)) => callers.of_subject(&proven(keys, key, &digest)?),
+                (None, Some(keys)) => callers.of_subject(&proven(keys, key, &digest, turn)?),
                 (caller, _) => caller,
             }
         } else {
@@ -132,6 +141,11 @@ impl Access {
             Admits::Roles(roles) if !caller.roles.has_any(roles) => Err(Denied::Role(caller)),
             _ => Ok(Some(caller)),
         }
+    }
+
+    /// Waits until a call that came on the connection which has this place may have its JWT verified.
+    pub async fn turn<'a>(&'a self, place: &'a Place) -> Turn<'a> {
+        self.turns.take(place).await
     }
 
     /// Asks where the keys of JWTs are published for newer ones, if that wasn't done a moment ago.
@@ -169,8 +183,11 @@ impl Access {
 }
 
 /// Whom a JWT names, whose SHA-256 this is.
-fn proven(keys: &Keys, token: &[u8], digest: &[u8; 32]) -> Result<String, Denied> {
-    keys.prove(token, digest).map(|known| known.subject).map_err(|why| {
+fn proven(keys: &Keys, token: &[u8], digest: &[u8; 32], turn: Option<&Turn<'_>>) -> Result<String, Denied> {
+    keys.prove(token, digest, turn).map(|known| known.subject).map_err(|why| {
+        if why == Unproven::Unverified {
+            return Denied::Unverified;
+        }
         tracing::debug!(%why, "a JWT proves nothing");
         if why == Unproven::UnknownKey { Denied::UnknownKey } else { Denied::Unknown }
     })

@@ -12,7 +12,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::{methods, source, status};
-use crate::access::{Access, Admits, Caller, Denied};
+use crate::access::{Access, Admits, Caller, Denied, Turn};
 use crate::connections::Peer;
 use crate::store::Source;
 use crate::telemetry::audit_denied;
@@ -64,18 +64,15 @@ where
         let Some(access) = &self.access else {
             return Either::Left(carry_out(&mut self.inner, request));
         };
-        match admit(access, &mut request) {
+        match admit(access, &mut request, None) {
             Ok(()) => Either::Left(carry_out(&mut self.inner, request)),
-            Err(Denied::UnknownKey) => {
+            Err(Denied::Unverified | Denied::UnknownKey) => {
                 let access = Arc::clone(access);
                 let next = self.inner.clone();
                 // The one that is ready.
                 let mut inner = std::mem::replace(&mut self.inner, next);
                 Either::Right(Box::pin(async move {
-                    // In a task of its own: it is for others too, and goes on if this caller leaves.
-                    let again = Arc::clone(&access);
-                    let _ = tokio::spawn(async move { again.look_again().await }).await;
-                    match admit(&access, &mut request) {
+                    match verify(&access, &mut request).await {
                         Ok(()) => carry_out(&mut inner, request).await,
                         Err(denied) => Ok(status::denied(&denied).into_http()),
                     }
@@ -99,21 +96,43 @@ fn carry_out<S: Service<Request<Body>>>(
     source::known(source, inner.call(request))
 }
 
+/// Lets a request in by a JWT that wasn't verified before.
+async fn verify(access: &Arc<Access>, request: &mut Request<Body>) -> Result<(), Denied> {
+    let judged = admit_in_turn(access, request).await;
+    if !matches!(judged, Err(Denied::UnknownKey)) {
+        return judged;
+    }
+    // In a task of its own: it is for others too, and goes on if this caller leaves.
+    let again = Arc::clone(access);
+    let _ = tokio::spawn(async move { again.look_again().await }).await;
+    admit_in_turn(access, request).await
+}
+
+async fn admit_in_turn(access: &Access, request: &mut Request<Body>) -> Result<(), Denied> {
+    let place = request.extensions().get::<Peer>().map(|peer| peer.place.clone()).unwrap_or_default();
+    let turn = access.turn(&place).await;
+    admit(access, request, Some(&turn))
+}
+
 /// Lets a request in, with its caller.
-fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Denied> {
-    if let Some(caller) = judge(access, request)? {
+fn admit(access: &Access, request: &mut Request<Body>, turn: Option<&Turn<'_>>) -> Result<(), Denied> {
+    if let Some(caller) = judge(access, request, turn)? {
         tracing::Span::current().record("caller", caller.name.as_str());
         request.extensions_mut().insert(caller);
     }
     Ok(())
 }
 
-fn judge(access: &Access, request: &Request<Body>) -> Result<Option<Arc<Caller>>, Denied> {
+fn judge(
+    access: &Access,
+    request: &Request<Body>,
+    turn: Option<&Turn<'_>>,
+) -> Result<Option<Arc<Caller>>, Denied> {
     let method = methods::find(request.uri().path());
     let peer = request.extensions().get::<Peer>();
     let names = peer.iter().flat_map(|peer| peer.names.iter().map(String::as_str));
     let admits = method.map_or(Admits::EveryCaller, |method| method.admits);
-    access.judge(admits, request.headers(), names).inspect_err(|denied| {
+    access.judge(admits, request.headers(), names, turn).inspect_err(|denied| {
         if let (Denied::Role(caller), Some(method)) = (denied, method) {
             audit_denied(&method.name, &caller.name);
         }

@@ -61,7 +61,7 @@ pub fn denied(denied: &Denied) -> Status {
             "UNAUTHENTICATED",
             "callers are told apart here: bring a key or JWT (authorization: Bearer ...) or a certificate",
         ),
-        Denied::Unknown | Denied::UnknownKey => (
+        Denied::Unknown | Denied::Unverified | Denied::UnknownKey => (
             Code::Unauthenticated,
             "UNAUTHENTICATED",
             "the key, JWT or certificate is of no caller known here",

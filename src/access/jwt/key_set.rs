@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::on_ring;
+use crate::access::Turn;
 use crate::config::Jwt;
 
 /// Keys that a set may have at most.
@@ -49,6 +50,9 @@ pub(crate) struct Known {
 /// Why a token proves nothing; it says nothing of the token's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unproven {
+    /// It has to wait for its turn.
+    #[error("not verified yet")]
+    Unverified,
     /// It isn't one, or signed by an algorithm that isn't taken.
     #[error("not a JWT that is taken here")]
     Malformed,
@@ -131,19 +135,24 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Who the bearer of a token is, whose SHA-256 this is.
-    pub(super) fn prove(&self, token: &[u8], digest: &[u8; 32]) -> Result<Known, Unproven> {
+    /// Who the bearer of a token is, whose SHA-256 this is. One that isn't remembered is verified only with a turn.
+    pub(super) fn prove(
+        &self,
+        token: &[u8],
+        digest: &[u8; 32],
+        turn: Option<&Turn<'_>>,
+    ) -> Result<Known, Unproven> {
         if let Some(known) = self.proven.get(digest) {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let is_over = known.expires + self.leeway.as_secs_f64() < now.as_secs_f64();
             return if is_over { Err(Unproven::Expired) } else { Ok(known) };
         }
-        let known = self.verify(token)?;
+        let known = self.verify(token, turn.ok_or(Unproven::Unverified)?)?;
         self.proven.insert(*digest, known.clone());
         Ok(known)
     }
 
-    fn verify(&self, token: &[u8]) -> Result<Known, Unproven> {
+    fn verify(&self, token: &[u8], _turn: &Turn<'_>) -> Result<Known, Unproven> {
         if token.len() > TOKEN_MAX {
             return Err(Unproven::Malformed);
         }
@@ -227,10 +236,10 @@ mod tests {
         for (digest, expires) in [([1; 32], now + 60.0), ([2; 32], now - 5.0), ([3; 32], now - 60.0)] {
             set.proven.insert(digest, Known { subject: "api".to_owned(), expires });
         }
-        let prove = |digest| set.prove(b"a token", &[digest; 32]).map(|known| known.subject);
+        let prove = |digest| set.prove(b"a token", &[digest; 32], None).map(|known| known.subject);
         assert_eq!(prove(1), Ok("api".to_owned()));
         assert_eq!(prove(2), Ok("api".to_owned()), "within the leeway");
         assert_eq!(prove(3), Err(Unproven::Expired));
-        assert_eq!(prove(4), Err(Unproven::Malformed), "what isn't remembered is looked at");
+        assert_eq!(prove(4), Err(Unproven::Unverified), "what isn't remembered waits for its turn");
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::fetch::{Fetch, FetchError};
 use super::key_set::{KeySet, KeySetError, Known, Unproven};
+use crate::access::Turn;
 use crate::config::Jwt;
 use crate::watched::Watched;
 
@@ -74,12 +75,17 @@ impl Keys {
     }
 
     /// Who the bearer of a token is, whose SHA-256 this is.
-    pub(crate) fn prove(&self, token: &[u8], digest: &[u8; 32]) -> Result<Known, Unproven> {
+    pub(crate) fn prove(
+        &self,
+        token: &[u8],
+        digest: &[u8; 32],
+        turn: Option<&Turn<'_>>,
+    ) -> Result<Known, Unproven> {
         let current = self.current();
         if current.keys_are_too_old(&self.source, self.rules.max_age) {
             return Err(Unproven::UnknownKey);
         }
-        current.keys.prove(token, digest)
+        current.keys.prove(token, digest, turn)
     }
 
     /// Keeps the keys up to date for as long as it is polled: a file whenever it changes, an address every so often.
@@ -179,10 +185,10 @@ mod tests {
         let rules = Jwt { max_age: hour, ..rules.clone() };
         let proves = |source, age| {
             let current = RwLock::new(seen(before(age)));
-            Keys { source, rules: rules.clone(), current }.prove(b"a.b.c", &[0; 32]).unwrap_err()
+            Keys { source, rules: rules.clone(), current }.prove(b"a.b.c", &[0; 32], None).unwrap_err()
         };
         // It isn't even looked at.
         assert_eq!(proves(address, hour * 2), Unproven::UnknownKey);
-        assert_eq!(proves(file, hour * 2), Unproven::Malformed);
+        assert_eq!(proves(file, hour * 2), Unproven::Unverified);
     }
 }
