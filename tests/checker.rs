@@ -3,8 +3,8 @@
 use crate::contract::check::{Event, NEVER, Verdict, check_beside_purge};
 use crate::contract::shrink::shrink;
 use crate::contract::words::{
-    Answer, Call, Counts, ErrorReason, Name, RevocationReason, RotationOutcome, SessionRow, TokenRow,
-    TokenState, Value, Wanted, Which,
+    Answer, Call, Counts, ErrorReason, KeyModel, KeyRow, Name, RevocationReason, RotationOutcome, SessionRow,
+    TokenRow, TokenState, Value, Wanted, Which,
 };
 
 const VERSION: Name = Name(0);
@@ -176,6 +176,43 @@ fn a_secret_is_claimed_once_and_one_of_several_issues_is_alive() {
         claimed(10, 20, 2, None)
     ]));
     assert!(!is_violation(&[created(), issued(2, 5, 1), issued(2, 5, 2), claimed(10, 20, 2, None)]));
+}
+
+#[test]
+fn what_many_made_at_once_has_the_order_of_the_list_that_shows_it() {
+    let row =
+        |n: u32| KeyRow { prefix: Name(n), model: KeyModel::Prefixed, name: 0, state: TokenState::Active };
+    let made = |began, ended, n| {
+        let call = Call::CreateKey { model: KeyModel::Prefixed, name: 0, replace: false, request: None };
+        event(began, ended, call, Answer::KeyMade(row(n), Name(n + 100)))
+    };
+    let with_list = |newest_first: &[u32]| {
+        // Far more orders than can be looked at.
+        let mut history = vec![created()];
+        history.extend((10..22).map(|n| made(10, 20, n)));
+        history.push(made(30, 40, 30));
+        let rows = newest_first.iter().map(|n| row(*n)).collect();
+        history.push(event(50, 60, Call::ListKeys, Answer::Keys(rows)));
+        is_violation(&history)
+    };
+    let some_order: Vec<_> = (0..12).map(|n| 10 + n * 7 % 12).collect();
+    assert!(!with_list(&[&[30], &some_order[..]].concat()));
+    assert!(with_list(&[&some_order[..], &[30]].concat()), "the last one made isn't the oldest");
+    assert!(with_list(&[&[30], &some_order[1..]].concat()), "one is missing");
+}
+
+#[test]
+fn a_key_that_was_made_without_an_answer_is_known_when_it_is_presented() {
+    let call = |request| Call::CreateKey { model: KeyModel::Drf, name: 0, replace: false, request };
+    let row = KeyRow { prefix: Name(5), model: KeyModel::Drf, name: 0, state: TokenState::Active };
+    let known = event(
+        20,
+        30,
+        Call::Authenticate { key: Name(6) },
+        Answer::Authenticated(TokenState::Active, Some(row)),
+    );
+    assert!(!is_violation(&[created(), unknown(2, call(Some(1))), known.clone()]));
+    assert!(is_violation(&[created(), known]));
 }
 
 #[test]

@@ -20,6 +20,11 @@
 //! **Names that the server makes** (a minted jti, a version, a challenge, a key) are taken from the answer. Where there is none,
 //! every name that turns up elsewhere and is nobody else's for sure is tried, and one that is never seen.
 //!
+//! **Lists are in the order of their making.** Of two tokens or keys that a list shows it is known from the beginning which
+//! one was made first. Explanations that have it the other way round would fail at that list, and many makings at once
+//! have more orders than can be followed until then. Nor is it tried to explain a history by what was made and never
+//! listed, where the last that was asked is what there is.
+//!
 //! The search goes through the history in time (Lowe's just-in-time linearization): it keeps every state that the user
 //! may be in, with the calls under way that have then taken effect. When a call is answered, each of these must have it
 //! take effect with that answer, now or after others that are under way. If none can, the history can't be explained.
@@ -71,14 +76,16 @@ pub fn check(history: &[Event]) -> Verdict {
 
 /// Checks the history of a user who was never seen before. A purge may have taken what was over since `purged_from`.
 pub fn check_beside_purge(history: &[Event], purged_from: u64) -> Verdict {
-    if matches!(history.first(), Some(Event { call: Call::CreateUser, answer: Some(_), .. }))
-        && !history.iter().any(|event| event.call == Call::DeleteUser)
-    {
-        return Search::new(history, purged_from).run();
-    }
     // A user may come to be known before the call that makes the user known has done the rest, and stays so if the rest
-    // fails: a step of its own, for as long as the call is under way.
-    let creators = history.iter().filter(|event| event.call.may_create_user());
+    // fails: a step of its own, for as long as the call is under way. Not while the user is known anyway.
+    let is_deletion = |event: &&Event| event.call == Call::DeleteUser;
+    let known_until = match history.first() {
+        Some(Event { call: Call::CreateUser, answer: Some(_), .. }) => {
+            history.iter().filter(is_deletion).map(|event| event.began).min().unwrap_or(NEVER)
+        }
+        _ => 0,
+    };
+    let creators = history.iter().filter(|event| event.call.may_create_user() && event.ended > known_until);
     let steps = creators.map(|event| Event { call: Call::CreateUser, answer: None, ..event.clone() });
     let with_steps: Vec<_> = history.iter().cloned().chain(steps).collect();
     Search::new(&with_steps, purged_from).run()
@@ -104,6 +111,7 @@ struct Search<'a> {
     /// From when on what is over may be gone.
     purged_from: u64,
     names: NamesSeen,
+    listed: Listed,
     /// The calls under way.
     slots: Vec<Option<usize>>,
     /// The slots of calls whose outcome is unknown.
@@ -137,7 +145,8 @@ impl Explanations {
 impl<'a> Search<'a> {
     fn new(history: &'a [Event], purged_from: u64) -> Self {
         let names = NamesSeen::of(history);
-        Self { history, purged_from, names, slots: Vec::new(), unknown: 0, steps: 0 }
+        let listed = Listed::of(history, purged_from);
+        Self { history, purged_from, names, listed, slots: Vec::new(), unknown: 0, steps: 0 }
     }
 
     fn run(mut self) -> Verdict {
@@ -253,7 +262,7 @@ impl<'a> Search<'a> {
                     let is_possible = match &event.answer {
                         Some(answer) => given == *answer,
                         None => after != *before,
-                    };
+                    } && !self.listed.rules_out(made.name, &before, &after);
                     if is_possible {
                         let mut next =
                             Explanation { user: Rc::new(after), done: explanation.done | 1 << slot };
@@ -278,6 +287,68 @@ impl Search<'_> {
     }
 }
 
+/// What lists of the history show of the making of tokens and keys, wherever in the history they are.
+struct Listed {
+    /// Of each two, the newer one after the older one.
+    pairs: HashSet<(Name, Name)>,
+    /// Whether all that was made is in an answer, unless it was made when nobody asked any more.
+    is_all_told: bool,
+}
+
+impl Listed {
+    fn of(history: &[Event], purged_from: u64) -> Self {
+        // The key of a request may be deleted and made again; others are made once.
+        let made_once = history.iter().filter_map(|event| match (&event.call, &event.answer) {
+            (Call::CreateKey { request: None, .. }, Some(Answer::KeyMade(row, _))) => Some(row.prefix),
+            _ => None,
+        });
+        let made_once: HashSet<_> = made_once.collect();
+        let mut pairs = HashSet::new();
+        for event in history {
+            let newest_first: Vec<_> = match &event.answer {
+                Some(Answer::Keys(rows)) => {
+                    rows.iter().map(|row| row.prefix).filter(|prefix| made_once.contains(prefix)).collect()
+                }
+                Some(Answer::Tokens(rows)) => rows.iter().map(|row| row.challenge).collect(),
+                _ => continue,
+            };
+            for (n, newer) in newest_first.iter().enumerate() {
+                pairs.extend(newest_first[n + 1..].iter().map(|older| (*older, *newer)));
+            }
+        }
+        Self { pairs, is_all_told: is_all_told(history, purged_from) }
+    }
+
+    /// Whether a step can't have been: something of this name was made by it, although there was something newer, or
+    /// although it would have been told.
+    fn rules_out(&self, name: Name, before: &User, after: &User) -> bool {
+        let is_newer = |other: Name| self.pairs.contains(&(name, other));
+        let is_too_late = before.made().any(is_newer);
+        let is_hidden = self.is_all_told && name.0 > NEVER_SEEN - NEVER_SEEN_MAX;
+        (is_too_late || is_hidden)
+            && !before.made().any(|made| made == name)
+            && after.made().any(|made| made == name)
+    }
+}
+
+/// Whether a history ends with lists of all tokens and keys, and none of them went before without being named.
+fn is_all_told(history: &[Event], purged_from: u64) -> bool {
+    let goes_unnamed = |call: &Call| matches!(call, Call::DeleteUser | Call::DeleteKey { prefix: None });
+    if purged_from != NEVER || history.iter().any(|event| goes_unnamed(&event.call)) {
+        return false;
+    }
+    let is_list = |call: &Call| matches!(call, Call::ListSessions | Call::ListKeys | Call::ListTokens { .. });
+    let answered = || history.iter().filter(|event| event.answer.is_some());
+    let others_ended = answered().filter(|event| !is_list(&event.call)).map(|event| event.ended).max();
+    let is_at_end =
+        |list: Call| answered().any(|event| event.call == list && Some(event.began) >= others_ended);
+    let purposes = history.iter().filter_map(|event| match event.call {
+        Call::Issue { purpose, .. } => Some(purpose),
+        _ => None,
+    });
+    is_at_end(Call::ListKeys) && purposes.into_iter().all(|purpose| is_at_end(Call::ListTokens { purpose }))
+}
+
 /// The names that turn up in a history and are nobody's for sure, with the first answer that told each.
 struct NamesSeen {
     jtis: Vec<(Name, u64)>,
@@ -288,6 +359,8 @@ struct NamesSeen {
     issued: HashMap<u8, Vec<(Name, Name)>>,
     /// The same of API keys.
     keys: HashMap<u8, Vec<(Name, Name)>>,
+    /// API keys that were presented and known. Somebody was told, perhaps in an answer that counts for nothing.
+    presented: Vec<(Name, Name)>,
 }
 
 /// When each jti was first in an answer.
@@ -309,7 +382,7 @@ fn first_told(history: &[Event]) -> HashMap<Name, u64> {
 impl NamesSeen {
     fn of(history: &[Event]) -> Self {
         let (mut jtis, mut versions, mut challenges) = (Vec::new(), Vec::new(), Vec::new());
-        let mut prefixes = Vec::new();
+        let (mut prefixes, mut presented) = (Vec::new(), Vec::new());
         let mut keys: HashMap<u8, Vec<(Name, Name)>> = HashMap::new();
         let mut owned = HashSet::new();
         let first_told = first_told(history);
@@ -328,9 +401,15 @@ impl NamesSeen {
                 }
                 Call::CheckToken { jti, .. } => jtis.push((*jti, *began)),
                 Call::Consume { challenge: Some(challenge), .. } => challenges.push((*challenge, *began)),
+                Call::GetKey { prefix: Some(prefix) } | Call::DeleteKey { prefix: Some(prefix) } => {
+                    prefixes.push((*prefix, *began));
+                }
                 _ => {}
             }
             let Some(answer) = answer else { continue };
+            if let (Call::Authenticate { key }, Answer::Authenticated(_, Some(row))) = (call, answer) {
+                presented.push((row.prefix, *key));
+            }
             match answer {
                 Answer::Session(row) | Answer::Rotated(_, row) | Answer::Asked(_, Some(row)) => {
                     jtis.push((row.jti, *ended));
@@ -370,11 +449,12 @@ impl NamesSeen {
             names.sort_unstable();
             names.dedup_by_key(|(name, _)| *name);
         }
-        for pairs in issued.values_mut().chain(keys.values_mut()) {
+        presented.retain(|(prefix, _)| !owned.contains(prefix));
+        for pairs in issued.values_mut().chain(keys.values_mut()).chain([&mut presented]) {
             pairs.sort_unstable();
             pairs.dedup();
         }
-        Self { jtis, versions, challenges, prefixes, issued, keys }
+        Self { jtis, versions, challenges, prefixes, issued, keys, presented }
     }
 
     /// What the server may have made up in a call. At least one: what doesn't matter is never seen.
@@ -412,11 +492,12 @@ impl NamesSeen {
                 versions(vec![Made { name: row.prefix, value: *key, ..nothing }])
             }
             (Call::Issue { request, .. } | Call::CreateKey { request, .. }, None) => {
-                let (told, seen) = match event.call {
-                    Call::Issue { .. } => (&self.issued, &self.challenges),
-                    _ => (&self.keys, &self.prefixes),
+                let (told, seen, presented) = match event.call {
+                    Call::Issue { .. } => (&self.issued, &self.challenges, &[][..]),
+                    _ => (&self.keys, &self.prefixes, &self.presented[..]),
                 };
                 let copies = request.and_then(|request| told.get(&request)).into_iter().flatten();
+                let copies = copies.chain(presented);
                 let mut all: Vec<_> =
                     copies.map(|(name, value)| Made { name: *name, value: *value, ..nothing }).collect();
                 all.extend(later(seen).into_iter().map(|name| Made { name, ..nothing }));
@@ -436,3 +517,5 @@ impl NamesSeen {
 
 /// The first of the names that are never seen.
 const NEVER_SEEN: u32 = u32::MAX;
+/// More of them than a history has calls.
+const NEVER_SEEN_MAX: u32 = 1 << 20;

@@ -148,6 +148,10 @@ impl Keys {
         live
     }
 
+    pub fn prefixes(&self) -> impl Iterator<Item = Name> {
+        self.made.iter().map(|key| key.prefix)
+    }
+
     /// How many are good, or would be if their user were active.
     pub fn live(&self) -> i64 {
         count(self.made.iter().filter(|key| !key.revoked).count())

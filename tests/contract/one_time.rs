@@ -249,6 +249,10 @@ impl Tokens {
         revoked
     }
 
+    pub fn challenges(&self) -> impl Iterator<Item = Name> {
+        self.issued.iter().map(|token| token.challenge)
+    }
+
     /// How many could be consumed.
     pub fn live(&self) -> i64 {
         count(self.issued.iter().filter(|token| token.is_unspent() && !token.is_exhausted()))

@@ -42,6 +42,11 @@ impl User {
         self.account.is_some()
     }
 
+    /// The challenges and prefixes of the user's tokens and keys.
+    pub fn made(&self) -> impl Iterator<Item = Name> {
+        self.tokens.values().flat_map(Tokens::challenges).chain(self.keys.prefixes())
+    }
+
     /// What the call does and is answered. The server makes up `made`, if it gets that far.
     pub fn step(&self, call: &Call, made: Made) -> (Self, Answer) {
         let mut after = self.clone();
