@@ -276,7 +276,7 @@ async fn bind_again(address: SocketAddr) -> io::Result<TcpListener> {
     for _ in 0..200 {
         match TcpListener::bind(address).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                tokio::time::sleep(Duration::from_millis(50)).await
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             bound => return bound,
         }
