@@ -83,9 +83,9 @@ pub async fn measure(plan: Plan) -> Result<Results, Failure> {
     progress("starting PostgreSQL");
     let cluster = Cluster::start();
     let postgresql = cluster.version().await?;
-    // As many as pgbench would need at 12 thousand a second.
+    // As many as pgbench would need at 30 thousand a second.
     let runs = u64::from(plan.rounds) + CLIENTS.len() as u64;
-    let secrets_a_run = u64::from(plan.seconds) * 12_000;
+    let secrets_a_run = u64::from(plan.seconds) * 30_000;
     let secrets = if plan.wants(&["consume-pgbench"]) { secrets_a_run * runs } else { 0 };
     let seed = plan.wants(&["rotate-pgbench", "rotate-seed", "rotate-echo", "tail-rotate"]);
     let pgbench = Pgbench::new(cluster.pgbench.clone(), secrets_a_run)?;
