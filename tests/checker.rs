@@ -1,6 +1,7 @@
 //! The checker of histories (`contract/check.rs`) itself: what it allows, and what it doesn't.
 
-use crate::contract::check::{Event, NEVER, Verdict, check_beside_purge};
+use crate::contract::check::{Verdict, check_beside_purge};
+use crate::contract::history::{Event, NEVER};
 use crate::contract::shrink::shrink;
 use crate::contract::words::{
     Answer, Call, Counts, ErrorReason, KeyModel, KeyRow, Name, RevocationReason, RotationOutcome, SessionRow,

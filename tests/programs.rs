@@ -12,7 +12,8 @@ use token_registry::config::Config;
 use token_registry::proto::user_service_client::UserServiceClient;
 
 use crate::contract::caller::{Caller, Outcome};
-use crate::contract::check::{Event, NEVER, Verdict, check};
+use crate::contract::check::{Verdict, check};
+use crate::contract::history::{Event, NEVER};
 use crate::contract::one_time::WINDOW_ATTEMPTS;
 use crate::contract::program::{Known, Theme};
 use crate::contract::shrink::shrink;

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::contract::caller::Caller;
-use crate::contract::check::{Event, NEVER};
+use crate::contract::history::{Event, NEVER};
 use crate::contract::words::{Call, KeyModel, Names};
 use crate::database::Database;
 use crate::disk::Disk;

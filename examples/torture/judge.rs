@@ -10,7 +10,8 @@ use tokio::time::sleep;
 
 use crate::arena::{Arena, Histories};
 use crate::contract::caller::Outcome;
-use crate::contract::check::{Event, NEVER, Verdict, check_beside_purge};
+use crate::contract::check::{Verdict, check_beside_purge};
+use crate::contract::history::{Event, NEVER};
 use crate::contract::program::Known;
 use crate::contract::shrink::{Shrunk, shrink};
 use crate::contract::words::{Call, Names};

@@ -31,7 +31,7 @@ mod pgbouncer;
 #[path = "../../tests/support/postgres/mod.rs"]
 #[allow(dead_code, reason = "the torture uses a part of what the tests do")]
 mod postgres;
-#[path = "../../tests/support/proxy.rs"]
+#[path = "../../tests/support/proxy/mod.rs"]
 #[allow(dead_code, reason = "the torture uses a part of what the tests do")]
 mod proxy;
 

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::arena::Arena;
 use crate::contract::caller::{Caller, Outcome};
-use crate::contract::check::{Event, NEVER};
+use crate::contract::history::{Event, NEVER};
 use crate::contract::program::{Known, Theme};
 use crate::contract::words::{Answer, Call, Counts, Names, RotationOutcome, Session};
 use crate::judge::{History, look_at_everything};

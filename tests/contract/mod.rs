@@ -9,7 +9,9 @@
 //! | `keys.rs` | the specification of a user's API keys |
 //! | `user.rs` | the specification of a user, which has all of these, and of what ends everything at once |
 //! | `purge.rs` | the specification of a purge: which of that may be gone |
-//! | `check.rs` | can what many callers saw at once be put in one order that the specification allows? |
+//! | `history.rs` | what many callers saw at once |
+//! | `check.rs` | can it be put in one order that the specification allows? |
+//! | `names_seen.rs`, `listed.rs` | what a history tells beforehand: names that servers made up, and in what order |
 //! | `shrink.rs` | the part of such a history that shows why not |
 //! | `timeline.rs` | a history for people |
 //! | `caller.rs` | carries out a call on a real server |
@@ -24,7 +26,10 @@
 
 pub mod caller;
 pub mod check;
+pub mod history;
 pub mod keys;
+mod listed;
+mod names_seen;
 pub mod one_time;
 pub mod program;
 pub mod purge;

@@ -6,7 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::check::{Event, NEVER, Verdict, check_beside_purge};
+use super::check::{Verdict, check_beside_purge};
+use super::history::{Event, NEVER};
 
 /// How long it is tried to cut a history down: a tangled one is then shown with more calls than it needs.
 const TIME_MAX: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::check::{Event, NEVER};
+use super::history::{Event, NEVER};
 use super::words::{
     Answer, Call, Counts, KeyModel, KeyRow, Name, Names, SessionRow, TokenRow, Value, Wanted, Which,
 };

@@ -1,5 +1,7 @@
 //! A network between the server and its database, or between a client and the server, that fails on demand.
 
+mod messages;
+
 use std::future;
 use std::io;
 use std::mem;
@@ -15,6 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+
+use messages::Messages;
 
 use super::postgres::free_listener;
 
@@ -68,18 +72,6 @@ struct Link {
     /// Offers to encrypt that the server has yet to refuse, in a byte each that
     /// is no message.
     offers: AtomicUsize,
-}
-
-/// Takes one direction of PostgreSQL's protocol apart.
-///
-/// Requests are often sent before the last one is answered (the client library
-/// closes statements so), and an answer is told from another by nothing but its
-/// place, so requests and answers have to be counted.
-#[derive(Default)]
-struct Messages {
-    /// The first message of a client has no type.
-    untyped: bool,
-    unfinished: Vec<u8>,
 }
 
 impl Proxy {
@@ -348,7 +340,7 @@ impl Link {
     /// Forwards from the client to the server.
     async fn requests(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
         let mut buffer = vec![0; 64 * 1024];
-        let mut messages = Messages { untyped: true, ..Messages::default() };
+        let mut messages = Messages::of_client();
         let mut asked = 0;
         let mut caught = false;
         loop {
@@ -484,32 +476,5 @@ impl Link {
         }
         // The proxy is about to end.
         future::pending::<()>().await;
-    }
-}
-
-impl Messages {
-    /// Takes the next bytes, and tells of every message that they complete:
-    /// its type, all of it, and where in `bytes` it ends.
-    fn take(&mut self, bytes: &[u8], mut tell: impl FnMut(Option<u8>, &[u8], usize)) {
-        let before = self.unfinished.len();
-        self.unfinished.extend_from_slice(bytes);
-        let mut start = 0;
-        loop {
-            let rest = &self.unfinished[start..];
-            let kind = if self.untyped { None } else { rest.first().copied() };
-            let head = usize::from(!self.untyped);
-            let Some(length) = rest.get(head..).and_then(<[u8]>::first_chunk) else {
-                break;
-            };
-            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-            let Some(message) = rest.get(..length.saturating_add(head).max(4)) else {
-                break;
-            };
-            start += message.len();
-            tell(kind, message, start - before);
-            // A client whose offer to encrypt is refused starts once more.
-            self.untyped &= message.len() == 8;
-        }
-        self.unfinished.drain(..start);
     }
 }
